@@ -1,0 +1,54 @@
+# The README's two commands are `make run` and `make test`; `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python on the path that is new enough; override with make PYTHON=...
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: run test check contract seed bench help install install-dev
+
+help:
+	@echo "make run       start the server (embedded database, nothing else needed)"
+	@echo "make test      install what the tests need and run them all"
+	@echo "make check     lint, types, import rules, stale documents"
+	@echo "make contract  write the documents and types made from contract/"
+	@echo "make seed      fill a running server with a cast and their negotiations"
+	@echo "make bench     measure what an acknowledged chat:send costs the server"
+
+$(VENV)/.installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+run: install
+	@exec $(BIN)/python server.py
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m contract --check
+	$(BIN)/python -m pytest tests/tidy
+
+test: install-dev
+	@tests/install.sh
+	$(BIN)/python -m pytest
+
+contract: install
+	$(BIN)/python -m contract
+
+seed: install-dev
+	$(BIN)/python -m bench.seed
+
+bench: install-dev
+	$(BIN)/python -m bench

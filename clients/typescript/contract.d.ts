@@ -1,0 +1,595 @@
+// Made by `make contract` from the contract package. Do not edit.
+//
+//   const chat: Socket<ChatEvents, ChatCommands> = io(url + "/chat", { auth: { token } });
+//   const ack = await chat.emitWithAck("chat:send", { conversation_id, client_id, text });
+//   if (ack.ok) ack.data.message; else ack.error.code;
+
+export type ErrorCode =
+  "validation_failed" |
+  "malformed_json" |
+  "unknown_command" |
+  "not_found" |
+  "method_not_allowed" |
+  "payload_too_large" |
+  "unsupported_media_type" |
+  "unauthenticated" |
+  "token_invalid" |
+  "token_expired" |
+  "session_revoked" |
+  "refresh_reused" |
+  "csrf_failed" |
+  "forbidden" |
+  "not_a_participant" |
+  "invalid_credentials" |
+  "account_locked" |
+  "email_taken" |
+  "idempotency_mismatch" |
+  "message_deleted" |
+  "message_version_stale" |
+  "conflict" |
+  "rate_limited" |
+  "too_many_connections" |
+  "unavailable" |
+  "timeout" |
+  "internal_error";
+
+export interface AuthExpiring {
+  expires_in_ms: number;
+}
+
+export interface AuthRefresh {
+  token: string;
+}
+
+export interface AuthRefreshed {
+  expires_in_ms: number;
+}
+
+export interface AuthRevoked {
+  reason: "expired" | "logged_out" | "password_changed" | "refresh_reused" | "revoked";
+}
+
+/** `status`: up, down, or not_configured. `detail` says why. */
+export interface ComponentHealth {
+  status: "down" | "not_configured" | "up";
+  latency_ms: number | null;
+  detail: string | null;
+}
+
+/** As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own. */
+export interface Conversation {
+  id: string;
+  type: "direct" | "group";
+  title: string | null;
+  participants: Participant[];
+  last_seq: number;
+  last_message: Message | null;
+  unread: number;
+  muted: boolean;
+  archived: boolean;
+  pinned_message_ids: string[];
+  created_at: string;
+  updated_at: string;
+}
+
+export interface ConversationData {
+  conversation: Conversation;
+  duplicate?: boolean;
+}
+
+export interface ConversationList {
+  items: Conversation[];
+  next_cursor: string | null;
+}
+
+/** `messages` follow the cursor without a gap; `changed` are older ones that changed since `changed_since`. */
+export interface ConversationMissed {
+  conversation: Conversation;
+  messages: Message[];
+  changed: Message[];
+  has_more: boolean;
+}
+
+export interface ConversationTarget {
+  conversation_id: string;
+}
+
+export interface Create {
+  type: "direct" | "group";
+  participant_ids: string[];
+  client_id: string;
+  title?: string | null;
+}
+
+export interface DetailedHealth {
+  status: "draining" | "not_ready" | "ready";
+  version: string;
+  started_at: string;
+  uptime_s: number;
+  components: Record<string, ComponentHealth>;
+  performance: Record<string, number>;
+}
+
+/** What the client says of the device it runs on; shown in the list of sessions. */
+export interface Device {
+  id?: string | null;
+  name?: string | null;
+  platform?: string | null;
+}
+
+/** `version`, when sent, makes the edit fail with message_version_stale if the message changed meanwhile. */
+export interface Edit {
+  message_id: string;
+  text: string;
+  version?: number | null;
+}
+
+/** A command without particulars, or an acknowledgement without data. */
+export type Empty = Record<string, never>;
+
+/** What a client sees of an error. `retry_after_ms` is null when waiting does not help. */
+export interface ErrorBody {
+  code: ErrorCode;
+  message: string;
+  details: ErrorDetail[] | Record<string, unknown> | null;
+  retryable: boolean;
+  retry_after_ms: number | null;
+  request_id: string;
+}
+
+/** One field that was refused, and why. */
+export interface ErrorDetail {
+  field: string;
+  reason: string;
+}
+
+export interface Head {
+  conversation_id: string;
+  last_seq: number;
+}
+
+/** With neither bound, the latest; messages always come in rising `seq`. */
+export interface History {
+  conversation_id: string;
+  before_seq?: number | null;
+  after_seq?: number | null;
+  limit?: number;
+}
+
+export interface HistoryData {
+  messages: Message[];
+  has_more: boolean;
+}
+
+/** The same over REST, where a list goes on by `cursor`: towards older messages, or newer ones after `after_seq`. */
+export interface HistoryPage {
+  conversation_id: string;
+  before_seq?: number | null;
+  after_seq?: number | null;
+  limit?: number;
+  cursor?: string | null;
+}
+
+export interface Join {
+  conversation_id: string;
+  since_seq?: number | null;
+}
+
+export interface JoinData {
+  conversation: Conversation;
+  messages: Message[];
+  has_more: boolean;
+}
+
+export interface List {
+  cursor?: string | null;
+  limit?: number;
+  archived?: boolean | null;
+  type?: "direct" | "group" | null;
+}
+
+export interface ListNotifications {
+  cursor?: string | null;
+  limit?: number;
+  kind?: "conversation_added" | "mention" | null;
+  unread?: boolean | null;
+}
+
+export interface Liveness {
+  status: "ok";
+}
+
+export interface Login {
+  email: string;
+  password: string;
+  device?: Device | null;
+}
+
+export interface Mark {
+  conversation_id: string;
+  seq: number;
+}
+
+/** Only the fields that are sent change; null clears phone and business. */
+export interface MeUpdate {
+  name?: string;
+  phone?: string | null;
+  business?: string | null;
+}
+
+export interface Members {
+  conversation_id: string;
+  add?: string[];
+  remove?: string[];
+}
+
+/** `version` rises with every edit, deletion and reaction: keep the copy with the highest. */
+export interface Message {
+  id: string;
+  conversation_id: string;
+  seq: number;
+  sender_id: string;
+  client_id: string | null;
+  kind: "offer" | "system" | "text";
+  text: string;
+  attachments: string[];
+  reply_to: string | null;
+  mentions: string[];
+  reactions: Record<string, string[]>;
+  created_at: string;
+  edited_at: string | null;
+  deleted_at: string | null;
+  version: number;
+}
+
+export interface MessageData {
+  message: Message;
+  duplicate?: boolean;
+}
+
+export interface MessageList {
+  items: Message[];
+  next_cursor: string | null;
+}
+
+export interface MessageTarget {
+  message_id: string;
+}
+
+/** `data` names what it is about: conversation_id and, for a mention, message_id and seq. */
+export interface Notification {
+  id: string;
+  kind: "conversation_added" | "mention";
+  title: string;
+  body: string;
+  data: Record<string, unknown>;
+  read_at: string | null;
+  created_at: string;
+}
+
+export interface NotificationEvent {
+  notification: Notification;
+}
+
+export interface NotificationList {
+  items: Notification[];
+  next_cursor: string | null;
+  unread: number;
+}
+
+/** `ids`: those that this call marked; `unread`: how many are left. */
+export interface NotificationsRead {
+  ids: string[];
+  unread: number;
+}
+
+/** `joined_seq`: this person sees messages after it. Marks are high-water: read implies delivered. */
+export interface Participant {
+  user_id: string;
+  name: string;
+  role: "member" | "owner";
+  joined_seq: number;
+  delivered_seq: number;
+  read_seq: number;
+}
+
+export interface PasswordChange {
+  current_password: string;
+  new_password: string;
+}
+
+/** Kinds the user does not want to be notified of. */
+export interface Preferences {
+  muted_kinds: ("conversation_added" | "mention")[];
+}
+
+export interface PreferencesData {
+  preferences: Preferences;
+}
+
+/** An invisible person is offline to others. */
+export interface Presence {
+  user_id: string;
+  status: "away" | "dnd" | "invisible" | "offline" | "online";
+  text: string | null;
+  last_seen_at: string | null;
+}
+
+export interface PresenceData {
+  presence: Presence;
+}
+
+/** `refused` are those the caller shares no conversation with (or who do not exist). */
+export interface Presences {
+  presences: Presence[];
+  refused: string[];
+}
+
+export interface React {
+  message_id: string;
+  emoji: string;
+  on: boolean;
+}
+
+/** Either `ids` or `all: true`. */
+export interface ReadNotifications {
+  ids?: string[] | null;
+  all?: boolean;
+}
+
+export interface Readiness {
+  status: "draining" | "not_ready" | "ready";
+  components: Record<string, ComponentHealth>;
+}
+
+/** `unread` is sent only to the reader's own devices. */
+export interface Receipt {
+  conversation_id: string;
+  user_id: string;
+  delivered_seq: number;
+  read_seq: number;
+  unread?: number;
+}
+
+export interface ReceiptData {
+  receipt: Receipt;
+}
+
+export interface Refresh {
+  refresh_token: string;
+}
+
+export interface Register {
+  email: string;
+  password: string;
+  name: string;
+  role?: "user" | "vendor";
+  phone?: string | null;
+  business?: string | null;
+  device?: Device | null;
+}
+
+export interface Search {
+  query: string;
+  conversation_id?: string | null;
+  cursor?: string | null;
+  limit?: number;
+}
+
+export interface Send {
+  conversation_id: string;
+  client_id: string;
+  text?: string | null;
+  attachments?: string[];
+  reply_to?: string | null;
+  mentions?: string[];
+}
+
+export interface Session {
+  id: string;
+  device: Device;
+  ip: string | null;
+  user_agent: string | null;
+  current: boolean;
+  created_at: string;
+  last_used_at: string;
+  expires_at: string;
+}
+
+export interface SessionList {
+  items: Session[];
+  next_cursor: string | null;
+}
+
+export interface SessionTarget {
+  session_id: string;
+}
+
+/** Without `muted_kinds`, only tells the present ones. */
+export interface SetPreferences {
+  muted_kinds?: ("conversation_added" | "mention")[];
+}
+
+export interface SetStatus {
+  status: "away" | "dnd" | "invisible" | "online";
+  text?: string | null;
+}
+
+export interface Subscribe {
+  user_ids: string[];
+}
+
+/** `cursors`: the last `seq` the client has without a gap, per conversation; unnamed conversations count as 0. */
+export interface Sync {
+  cursors: Record<string, number>;
+  changed_since?: string | null;
+}
+
+export interface SyncData {
+  conversations: ConversationMissed[];
+  more: boolean;
+  synced_at: string;
+}
+
+export interface Tokens {
+  access_token: string;
+  refresh_token: string;
+  token_type: "Bearer";
+  expires_in: number;
+}
+
+export interface TokensData {
+  tokens: Tokens;
+}
+
+export interface Typing {
+  conversation_id: string;
+}
+
+/** `expires_in_ms` is 0 for a stop. */
+export interface TypingChanged {
+  conversation_id: string;
+  user_id: string;
+  expires_in_ms: number;
+}
+
+/** Only the fields that are sent change. `muted` and `archived` are the caller's own. */
+export interface Update {
+  conversation_id: string;
+  title?: string;
+  muted?: boolean;
+  archived?: boolean;
+  pinned_message_ids?: string[];
+}
+
+export interface User {
+  id: string;
+  email: string;
+  name: string;
+  role: "admin" | "super_admin" | "user" | "vendor";
+  phone: string | null;
+  business: string | null;
+  email_verified: boolean;
+  created_at: string;
+}
+
+export interface UserTokens {
+  user: User;
+  tokens: Tokens;
+}
+
+export type Ack<Data> = { ok: true; data: Data } | { ok: false; error: ErrorBody };
+
+export interface ChatCommands {
+  /** Makes a conversation of the caller and others. A direct conversation of two people exists once. */
+  "chat:create": (payload: Create, ack: (reply: Ack<ConversationData>) => void) => void;
+  /** The caller's conversations, newest activity first. */
+  "chat:list": (payload: List, ack: (reply: Ack<ConversationList>) => void) => void;
+  /** One conversation. */
+  "chat:get": (payload: ConversationTarget, ack: (reply: Ack<ConversationData>) => void) => void;
+  /** Opens a conversation: this connection looks at it now. Returns the latest messages, or those after since_seq. */
+  "chat:join": (payload: Join, ack: (reply: Ack<JoinData>) => void) => void;
+  /** This connection no longer looks at it. */
+  "chat:leave": (payload: ConversationTarget, ack: (reply: Ack<Empty>) => void) => void;
+  /** Sends a message. The acknowledgement means that it is durable; a repeat with the same client_id adds none. */
+  "chat:send": (payload: Send, ack: (reply: Ack<MessageData>) => void) => void;
+  /** Changes the text of the caller's own message. */
+  "chat:edit": (payload: Edit, ack: (reply: Ack<MessageData>) => void) => void;
+  /** Deletes the caller's own message; a tombstone keeps its place in the sequence. */
+  "chat:delete": (payload: MessageTarget, ack: (reply: Ack<MessageData>) => void) => void;
+  /** Adds or takes back the caller's reaction. */
+  "chat:react": (payload: React, ack: (reply: Ack<MessageData>) => void) => void;
+  /** Has arrived here up to `seq`; only rises. */
+  "chat:delivered": (payload: Mark, ack: (reply: Ack<ReceiptData>) => void) => void;
+  /** Has been read up to `seq`; only rises. */
+  "chat:read": (payload: Mark, ack: (reply: Ack<ReceiptData>) => void) => void;
+  /** A page of messages by sequence. */
+  "chat:history": (payload: History, ack: (reply: Ack<HistoryData>) => void) => void;
+  /** Messages that have all the words, each as a word or its beginning; newest first. */
+  "chat:search": (payload: Search, ack: (reply: Ack<MessageList>) => void) => void;
+  /** All that the caller missed since the cursors. `more`: call again with the cursors moved on. */
+  "chat:sync": (payload: Sync, ack: (reply: Ack<SyncData>) => void) => void;
+  /** Adds people to a group, or removes them. Owners may remove anyone; everyone may remove themselves. */
+  "chat:members": (payload: Members, ack: (reply: Ack<ConversationData>) => void) => void;
+  /** Changes title and pins for all, muted and archived for the caller. */
+  "chat:update": (payload: Update, ack: (reply: Ack<ConversationData>) => void) => void;
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+}
+
+export interface ChatEvents {
+  /** A new message, in rising seq per conversation. */
+  "chat:message": (payload: MessageData) => void;
+  /** A message was edited, deleted or reacted to. */
+  "chat:message_updated": (payload: MessageData) => void;
+  /** Someone's delivered or read mark rose. */
+  "chat:receipt": (payload: Receipt) => void;
+  /** A conversation is new to you or changed. */
+  "chat:conversation": (payload: ConversationData) => void;
+  /** You may have missed messages up to last_seq: fetch what you lack. */
+  "chat:head": (payload: Head) => void;
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
+}
+
+export interface TypingCommands {
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+  /** The caller is writing. Repeat while it lasts; others hear of it at most every 2 s and it expires after 6 s. */
+  "typing:start": (payload: Typing, ack: (reply: Ack<Empty>) => void) => void;
+  /** The caller stopped writing. */
+  "typing:stop": (payload: Typing, ack: (reply: Ack<Empty>) => void) => void;
+}
+
+export interface TypingEvents {
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
+  /** Someone writes in a conversation this connection joined. */
+  "typing:start": (payload: TypingChanged) => void;
+  /** They stopped, or nothing more was heard of it for 6 s. */
+  "typing:stop": (payload: TypingChanged) => void;
+}
+
+export interface PresenceCommands {
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+  /** Returns their presence now and sends user:status_change from here on to this connection. */
+  "presence:subscribe": (payload: Subscribe, ack: (reply: Ack<Presences>) => void) => void;
+  /** Ends subscriptions. */
+  "presence:unsubscribe": (payload: Subscribe, ack: (reply: Ack<Empty>) => void) => void;
+  /** Chooses how the caller appears, on all devices, until changed. */
+  "presence:set": (payload: SetStatus, ack: (reply: Ack<PresenceData>) => void) => void;
+}
+
+export interface PresenceEvents {
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
+  /** Someone subscribed to came, left or changed. */
+  "user:status_change": (payload: Presence) => void;
+}
+
+export interface SystemCommands {
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+  /** The caller's notifications, newest first. */
+  "notification:list": (payload: ListNotifications, ack: (reply: Ack<NotificationList>) => void) => void;
+  /** Marks them read. */
+  "notification:read": (payload: ReadNotifications, ack: (reply: Ack<NotificationsRead>) => void) => void;
+  /** Tells the caller's preferences, and changes them when fields are sent. */
+  "notification:preferences": (payload: SetPreferences, ack: (reply: Ack<PreferencesData>) => void) => void;
+}
+
+export interface SystemEvents {
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
+  /** Something the user should know. */
+  "system:notification": (payload: NotificationEvent) => void;
+}

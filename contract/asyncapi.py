@@ -1,0 +1,104 @@
+"""AsyncAPI 3.0 of the Socket.IO namespaces, from the declared commands and events. Pure, like `contract.openapi`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract.catalogue import COMMANDS, EVENTS, VERSION
+from contract.errors import ERRORS
+from contract.registry import NAMESPACES, Command, Event
+from contract.schemas import REF, Schema, components
+
+_ABOUT = (
+    "Socket.IO surface of Parley: path `/socket.io/`, Engine.IO 4. Every namespace connects with "
+    "`auth: {token, device_id?}`. A command is acknowledged with `{ok: true, data}` or `{ok: false, error}`."
+)
+
+
+def document() -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+    for namespace in NAMESPACES:
+        name = namespace.strip("/")
+        channels[name] = {"address": namespace, "messages": {}}
+        for command in commands_of(namespace):
+            key = _key(namespace, command.name)
+            messages[key] = _command_message(command)
+            messages[f"{key}.ack"] = _ack_message(command)
+            _list(channels[name], key)
+            _list(channels[name], f"{key}.ack")
+            operations[key] = _operation("receive", name, key, command.doc) | {
+                "reply": {
+                    "channel": {"$ref": f"#/channels/{name}"},
+                    "messages": [{"$ref": f"#/channels/{name}/messages/{key}.ack"}],
+                }
+            }
+        for event in events_of(namespace):
+            key = f"{_key(namespace, event.name)}.event"
+            messages[key] = _event_message(event)
+            _list(channels[name], key)
+            operations[key] = _operation("send", name, key, event.doc)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Parley", "version": VERSION, "description": _ABOUT},
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": components()},
+    }
+
+
+def commands_of(namespace: str) -> list[Command]:
+    return [command for command in COMMANDS.values() if command.namespace in (namespace, "*")]
+
+
+def events_of(namespace: str) -> list[Event]:
+    return [event for event in EVENTS.values() if event.namespace == namespace]
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"{namespace.strip('/')}.{name.replace(':', '.')}"
+
+
+def _list(channel: dict[str, Any], key: str) -> None:
+    channel["messages"][key] = {"$ref": f"#/components/messages/{key}"}
+
+
+def _operation(action: str, channel: str, key: str, doc: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": doc,
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{key}"}],
+    }
+
+
+def _ref(struct: type) -> Schema:
+    return {"$ref": REF.format(name=struct.__name__)}
+
+
+def _command_message(command: Command) -> dict[str, Any]:
+    limit = command.limit
+    return {
+        "name": command.name,
+        "summary": command.doc,
+        "payload": _ref(command.payload),
+        "x-rate-limit": {"count": limit.count, "per_s": limit.per_s, "burst": limit.burst},
+        "x-errors": {code: ERRORS[code].message for code in command.all_errors},
+    }
+
+
+def _ack_message(command: Command) -> dict[str, Any]:
+    ok = {
+        "type": "object",
+        "required": ["ok", "data"],
+        "properties": {"ok": {"const": True}, "data": _ref(command.data)},
+    }
+    error = {"$ref": REF.format(name="ErrorBody")}
+    failed = {"type": "object", "required": ["ok", "error"], "properties": {"ok": {"const": False}, "error": error}}
+    return {"name": f"{command.name} acknowledgement", "payload": {"oneOf": [ok, failed]}}
+
+
+def _event_message(event: Event) -> dict[str, Any]:
+    return {"name": event.name, "summary": event.doc, "payload": _ref(event.payload)}

@@ -1,0 +1,160 @@
+"""Accounts, tokens and sessions: payloads and endpoints of /api/v1/auth, and the events about a connection's login."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from contract.registry import NAMESPACES, Command, Endpoint, Event, Rate
+from contract.types import Email, Empty, Id, Payload, PersonName, Phone, Resource, Timestamp
+
+Role = Literal["user", "vendor", "admin", "super_admin"]
+Password = Annotated[str, Meta(min_length=8, max_length=256)]
+BusinessName = Annotated[str, Meta(min_length=1, max_length=120)]
+
+
+class Device(Payload):
+    """What the client says of the device it runs on; shown in the list of sessions."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=120)] | None = None
+    platform: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+
+
+class Register(Payload):
+    email: Email
+    password: Password
+    name: PersonName
+    role: Literal["user", "vendor"] = "user"
+    phone: Phone | None = None
+    business: BusinessName | None = None
+    device: Device | None = None
+
+
+class Login(Payload):
+    email: Annotated[str, Meta(min_length=1, max_length=254)]
+    password: Annotated[str, Meta(min_length=1, max_length=256)]
+    device: Device | None = None
+
+
+class Refresh(Payload):
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class MeUpdate(Payload):
+    """Only the fields that are sent change; null clears phone and business."""
+
+    name: PersonName | UnsetType = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    business: BusinessName | UnsetType | None = UNSET
+
+
+class PasswordChange(Payload):
+    current_password: Annotated[str, Meta(min_length=1, max_length=256)]
+    new_password: Password
+
+
+class SessionTarget(Payload):
+    session_id: Id
+
+
+class User(Resource):
+    id: str
+    email: str
+    name: str
+    role: Role
+    phone: str | None
+    business: str | None
+    email_verified: bool
+    created_at: Timestamp
+
+
+class Tokens(Resource):
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Meta(description="seconds the access token lives")]
+
+
+class UserTokens(Resource):
+    user: User
+    tokens: Tokens
+
+
+class TokensData(Resource):
+    tokens: Tokens
+
+
+class Session(Resource):
+    id: str
+    device: Device
+    ip: str | None
+    user_agent: str | None
+    current: bool
+    created_at: Timestamp
+    last_used_at: Timestamp
+    expires_at: Timestamp
+
+
+class SessionList(Resource):
+    items: list[Session]
+    next_cursor: str | None
+
+
+class AuthRefresh(Payload):
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class AuthRefreshed(Resource):
+    expires_in_ms: int
+
+
+class AuthExpiring(Resource):
+    expires_in_ms: int
+
+
+class AuthRevoked(Resource):
+    reason: Literal["logged_out", "revoked", "refresh_reused", "password_changed", "expired"]
+
+
+AUTH_REFRESH = Command(
+    "auth:refresh",
+    "*",
+    AuthRefresh,
+    AuthRefreshed,
+    Rate(30, 60, 10),
+    "Renews this connection's login in place with a newer access token of the same user.",
+    ("token_invalid", "token_expired", "session_revoked", "forbidden"),
+)
+for _namespace in NAMESPACES:
+    Event("auth:expiring", _namespace, AuthExpiring, "The access token ends in about a minute; send auth:refresh.")
+    Event("auth:revoked", _namespace, AuthRevoked, "The session has ended; the server closes the connection next.")
+
+_BASE = "/api/v1/auth"
+REGISTER = Endpoint(
+    "POST", f"{_BASE}/register", "Makes an account and logs it in.", "identity", Register, UserTokens,
+    status=201, auth=False, limit="auth", errors=("email_taken",),
+)  # fmt: skip
+LOGIN = Endpoint(
+    "POST", f"{_BASE}/login", "Logs in. Failed tries are answered ever more slowly (account_locked).", "identity",
+    Login, UserTokens, auth=False, limit="auth", errors=("invalid_credentials", "account_locked"),
+)  # fmt: skip
+REFRESH = Endpoint(
+    "POST", f"{_BASE}/refresh", "Trades a refresh token for new tokens. Using one twice revokes the session.",
+    "identity", Refresh, TokensData, auth=False, limit="auth",
+    errors=("token_invalid", "token_expired", "refresh_reused", "session_revoked"),
+)  # fmt: skip
+LOGOUT = Endpoint("POST", f"{_BASE}/logout", "Ends this session and its connections.", "identity", status=204)
+ME = Endpoint("GET", f"{_BASE}/me", "The caller's account.", "identity", Empty, User)
+ME_UPDATE = Endpoint("PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User)
+PASSWORD_CHANGE = Endpoint(
+    "POST", f"{_BASE}/password/change", "Changes the password; every other session ends.", "identity", PasswordChange,
+    status=204, limit="auth", errors=("invalid_credentials", "account_locked"),
+)  # fmt: skip
+SESSIONS = Endpoint("GET", f"{_BASE}/sessions", "The caller's live sessions, newest first.", "identity", Empty,
+    SessionList)  # fmt: skip
+SESSION_REVOKE = Endpoint(
+    "DELETE", f"{_BASE}/sessions/{{session_id}}", "Ends one of the caller's sessions, its connections at once.",
+    "identity", SessionTarget, status=204, errors=("not_found",),
+)  # fmt: skip

@@ -1,0 +1,18 @@
+"""Names of fan-out addresses. A room is only an address; who may be reached there is decided before anyone enters."""
+
+from __future__ import annotations
+
+
+def user_room(user_id: str) -> str:
+    """Every connection of one user, in /chat and /system."""
+    return f"user:{user_id}"
+
+
+def typing_room(conversation_id: str) -> str:
+    """Connections in /typing that look at the conversation."""
+    return f"typing:{conversation_id}"
+
+
+def presence_room(user_id: str) -> str:
+    """Connections in /presence that subscribed to this user's presence."""
+    return f"presence:{user_id}"

@@ -1,0 +1,134 @@
+"""/system: notifications in the app, and the health of the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from contract.registry import Command, Endpoint, Event, Rate
+from contract.types import Cursor, Empty, Id, Limit, Payload, Resource, Timestamp
+
+Kind = Literal["conversation_added", "mention"]
+
+
+class Notification(Resource):
+    """`data` names what it is about: conversation_id and, for a mention, message_id and seq."""
+
+    id: str
+    kind: Kind
+    title: str
+    body: str
+    data: dict[str, Any]
+    read_at: Timestamp | None
+    created_at: Timestamp
+
+
+class NotificationEvent(Resource):
+    notification: Notification
+
+
+class NotificationList(Resource):
+    items: list[Notification]
+    next_cursor: str | None
+    unread: int
+
+
+class NotificationsRead(Resource):
+    """`ids`: those that this call marked; `unread`: how many are left."""
+
+    ids: list[str]
+    unread: int
+
+
+class Preferences(Resource):
+    """Kinds the user does not want to be notified of."""
+
+    muted_kinds: list[Kind]
+
+
+class PreferencesData(Resource):
+    preferences: Preferences
+
+
+class ListNotifications(Payload):
+    cursor: Cursor | None = None
+    limit: Limit = 50
+    kind: Kind | None = None
+    unread: bool | None = None
+
+
+class ReadNotifications(Payload):
+    """Either `ids` or `all: true`."""
+
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
+    all: bool = False
+
+
+class SetPreferences(Payload):
+    """Without `muted_kinds`, only tells the present ones."""
+
+    muted_kinds: Annotated[list[Kind], Meta(max_length=20)] | UnsetType = UNSET
+
+
+NOTIFICATIONS = Command(
+    "notification:list", "/system", ListNotifications, NotificationList, Rate(300, 60, 60),
+    "The caller's notifications, newest first.",
+)  # fmt: skip
+NOTIFICATIONS_READ = Command(
+    "notification:read", "/system", ReadNotifications, NotificationsRead, Rate(300, 60, 60), "Marks them read.",
+)  # fmt: skip
+PREFERENCES = Command(
+    "notification:preferences", "/system", SetPreferences, PreferencesData, Rate(60, 60, 20),
+    "Tells the caller's preferences, and changes them when fields are sent.",
+)  # fmt: skip
+NOTIFICATION_EVENT = Event("system:notification", "/system", NotificationEvent, "Something the user should know.")
+
+
+class ComponentHealth(Resource):
+    """`status`: up, down, or not_configured. `detail` says why."""
+
+    status: Literal["up", "down", "not_configured"]
+    latency_ms: float | None
+    detail: str | None
+
+
+class Liveness(Resource):
+    status: Literal["ok"]
+
+
+class Readiness(Resource):
+    status: Literal["ready", "draining", "not_ready"]
+    components: dict[str, ComponentHealth]
+
+
+class DetailedHealth(Resource):
+    status: Literal["ready", "draining", "not_ready"]
+    version: str
+    started_at: Timestamp
+    uptime_s: int
+    components: dict[str, ComponentHealth]
+    performance: dict[str, float]
+
+
+_HEALTH = "/api/v1/health"
+LIVE = Endpoint("GET", f"{_HEALTH}/live", "The process answers.", "health", Empty, Liveness, auth=False, limit="probe")
+READY = Endpoint(
+    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 when ready, 503 while it drains or lacks its database.",
+    "health", Empty, Readiness, auth=False, limit="probe",
+)  # fmt: skip
+DETAILED = Endpoint(
+    "GET", f"{_HEALTH}/detailed", "Every part with its latency, and the process's own figures.", "health", Empty,
+    DetailedHealth, auth=False, limit="probe",
+)  # fmt: skip
+SYSTEM_HEALTH = Endpoint(
+    "GET", "/api/v1/system/health", "The same, under the name dashboards use.", "health", Empty, DetailedHealth,
+    auth=False, limit="probe",
+)  # fmt: skip
+
+_NOTIFICATIONS = "/api/v1/notifications"
+NOTIFICATIONS_GET = Endpoint("GET", _NOTIFICATIONS, NOTIFICATIONS.doc, "notifications", command=NOTIFICATIONS)
+NOTIFICATIONS_POST_READ = Endpoint("POST", f"{_NOTIFICATIONS}/read", NOTIFICATIONS_READ.doc, "notifications",
+    command=NOTIFICATIONS_READ)  # fmt: skip
+PREFERENCES_PATCH = Endpoint("PATCH", f"{_NOTIFICATIONS}/preferences", PREFERENCES.doc, "notifications",
+    command=PREFERENCES, returns="preferences")  # fmt: skip

@@ -1,0 +1,87 @@
+"""Which connections look at which conversation: `chat:join` decides who hears of typing.
+
+Typing events go out on /typing, so joining on a connection's /chat puts its /typing into the conversation's room. A
+client that keeps its namespaces on separate connections has a /typing connection without /chat; that one follows what
+its login session joined elsewhere on this process. Removal from a conversation ends the look at once, everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from contract.rooms import presence_room, typing_room
+from realtime.bus import Bus
+from realtime.connections import Connection, Connections
+
+LOOKING_MAX = 200
+
+
+class Rooms(Protocol):
+    """The part of python-socketio's server that moves connections in and out of rooms."""
+
+    async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> Any: ...
+    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> Any: ...
+
+
+class Looking:
+    def __init__(self, rooms: Rooms, connections: Connections, bus: Bus) -> None:
+        self._rooms = rooms
+        self._connections = connections
+        bus.subscribe("left_conversation", self._left_conversation)
+
+    async def join(self, connection: Connection, conversation_id: str) -> None:
+        """The oldest look ends when there are too many: a screen shows one conversation, not hundreds."""
+        while len(connection.looking_at) >= LOOKING_MAX and conversation_id not in connection.looking_at:
+            await self.leave(connection, next(iter(connection.looking_at)))
+        connection.looking_at[conversation_id] = None
+        for sid in self._typing_sids(connection):
+            await self._rooms.enter_room(sid, typing_room(conversation_id), namespace="/typing")
+
+    async def leave(self, connection: Connection, conversation_id: str) -> None:
+        if connection.looking_at.pop(conversation_id, 0) == 0:
+            return
+        for sid in self._typing_sids(connection):
+            await self._rooms.leave_room(sid, typing_room(conversation_id), namespace="/typing")
+
+    async def leave_all(self, connection: Connection) -> None:
+        for conversation_id in list(connection.looking_at):
+            await self.leave(connection, conversation_id)
+
+    async def typing_entered(self, connection: Connection, sid: str) -> None:
+        """A /typing has come after the joins it should follow."""
+        sources = [connection] if "/chat" in connection.sids else self._connections.of_session(
+            connection.identity.session_id
+        )  # fmt: skip
+        for source in sources:
+            for conversation_id in source.looking_at:
+                await self._rooms.enter_room(sid, typing_room(conversation_id), namespace="/typing")
+
+    async def chat_entered(self, connection: Connection) -> None:
+        """This connection speaks for itself from here on: its /typing follows no other connection's joins."""
+        sid = connection.sids.get("/typing")
+        if sid is None:
+            return
+        for other in self._connections.of_session(connection.identity.session_id):
+            for conversation_id in other.looking_at:
+                await self._rooms.leave_room(sid, typing_room(conversation_id), namespace="/typing")
+
+    def _typing_sids(self, connection: Connection) -> list[str]:
+        followers = [
+            other
+            for other in self._connections.of_session(connection.identity.session_id)
+            if other is connection or "/chat" not in other.sids
+        ]
+        return [other.sids["/typing"] for other in followers if "/typing" in other.sids]
+
+    async def _left_conversation(self, data: dict[str, Any]) -> None:
+        """Someone left a conversation: they stop looking, and strangers stop seeing each other's presence."""
+        user_id, conversation_id, strangers = data["user_id"], data["conversation_id"], data["strangers"]
+        for connection in self._connections.of_user(user_id):
+            await self.leave(connection, conversation_id)
+            if sid := connection.sids.get("/presence"):
+                for stranger in strangers:
+                    await self._rooms.leave_room(sid, presence_room(stranger), namespace="/presence")
+        for stranger in strangers:
+            for connection in self._connections.of_user(stranger):
+                if sid := connection.sids.get("/presence"):
+                    await self._rooms.leave_room(sid, presence_room(user_id), namespace="/presence")

@@ -1,0 +1,23 @@
+"""/system: notifications in the app."""
+
+from __future__ import annotations
+
+from contract import system
+from contract.rooms import user_room
+from handlers.base import Gate, Namespace
+from models.context import Context
+from models.notifications.actions import Notifications
+from realtime.connections import Connection
+
+
+class SystemNamespace(Namespace):
+    name = "/system"
+
+    def __init__(self, gate: Gate, notifications: Notifications) -> None:
+        super().__init__(gate)
+        self.bind(system.NOTIFICATIONS, notifications.list_mine)
+        self.bind(system.NOTIFICATIONS_READ, notifications.mark_read)
+        self.bind(system.PREFERENCES, notifications.preferences)
+
+    async def entered(self, connection: Connection, sid: str, context: Context) -> None:
+        await self.enter_room(sid, user_room(context.user_id))

@@ -1,0 +1,1 @@
+"""The domain, one package a noun: its document, its store (the only code that touches the collection), its actions."""

@@ -1,0 +1,40 @@
+"""What an action is told about its caller, whichever door the request came through."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contract.identity import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`origin` is the connection whose acknowledgement carries the result, which is why no event is sent to it."""
+
+    user_id: str
+    session_id: str
+    role: Role
+    request_id: str
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where an unauthenticated request comes from; `ip` already accounts for trusted proxies."""
+
+    ip: str | None
+    user_agent: str | None
+    request_id: str
+
+
+def new_id(prefix: str) -> str:
+    """An unguessable id (96 random bits) that says what it names, safe as a document key."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def now() -> datetime:
+    """This moment in UTC, cut to the milliseconds that the database keeps and the wire shows."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,0 +1,1 @@
+"""Conversations: who is in them, their head and their marks."""

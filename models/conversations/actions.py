@@ -1,0 +1,222 @@
+"""What people can do with a conversation: make, list, open, update, and manage who is in it.
+
+Invariants: a direct conversation of two people exists once (`direct_key`); a group always has an owner while it has
+anyone; who is not in `participant_ids` neither sees nor hears anything of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from contract import chat, chat_commands
+from contract.errors import ParleyError, invalid
+from contract.rooms import user_room
+from contract.types import PARTICIPANTS_MAX, parse_time
+from models.context import Context, new_id, now
+from models.conversations.document import new_member, to_conversation
+from models.conversations.store import ConversationStore
+from models.paging import decode_cursor, encode_cursor
+from models.users.actions import Users
+from realtime.publisher import Publisher
+from storage.mongo import Document
+
+
+def _fingerprint(payload: msgspec.Struct) -> str:
+    return hashlib.sha256(msgspec.json.encode(payload, order="deterministic")).hexdigest()
+
+
+class Conversations:
+    def __init__(self, store: ConversationStore, users: Users, publisher: Publisher) -> None:
+        self._store = store
+        self._users = users
+        self._publisher = publisher
+
+    # Access
+
+    async def require(self, user_id: str, conversation_id: str) -> Document:
+        """The conversation as the database has it, if the user is in it."""
+        return self._check(user_id, await self._store.find(conversation_id))
+
+    async def require_recent(self, user_id: str, conversation_id: str) -> Document:
+        """The same from memory where that is fresh; for the path of a message, of marks and of typing."""
+        return self._check(user_id, await self._store.recent(conversation_id))
+
+    @staticmethod
+    def _check(user_id: str, document: Document | None) -> Document:
+        if document is None:
+            raise ParleyError("not_found", "There is no such conversation.")
+        if user_id not in document["participant_ids"]:
+            raise ParleyError("not_a_participant")
+        return document
+
+    async def find(self, conversation_id: str) -> Document | None:
+        return await self._store.find(conversation_id)
+
+    async def recent(self, conversation_id: str) -> Document | None:
+        return await self._store.recent(conversation_id)
+
+    # The head and the marks, which the messages noun moves
+
+    async def advance(self, message: Document) -> bool:
+        """Moves the head on to this message if it is the next one; of several processes one succeeds."""
+        return await self._store.advance(message)
+
+    async def touch(self, message: Document) -> None:
+        """A message of this conversation was changed."""
+        await self._store.touch(message)
+
+    async def mark(self, document: Document, user_id: str, marks: dict[str, int]) -> None:
+        """Raises a participant's high-water marks."""
+        await self._store.mark(document["_id"], user_id, marks, now())
+
+    async def of_user(self, user_id: str) -> list[Document]:
+        return await self._store.of_user(user_id)
+
+    async def shared(self, user_id: str, others: list[str]) -> set[str]:
+        return await self._store.shared(user_id, others)
+
+    # Commands
+
+    async def create(self, context: Context, payload: chat.Create) -> chat.ConversationData:
+        others = list(dict.fromkeys(payload.participant_ids))
+        if context.user_id in others:
+            raise invalid("participant_ids", "names the others only; you are in it anyway")
+        if payload.type == "direct" and len(others) != 1:
+            raise invalid("participant_ids", "a direct conversation has exactly one other person")
+        if payload.type == "direct" and payload.title is not None:
+            raise invalid("title", "a direct conversation has none")
+        names = await self._users.names([context.user_id, *others])
+        document = self._new(context, payload, others, names)
+        if not await self._store.insert(document):
+            return await self._existing(context, document)
+        data = chat.ConversationData(conversation=to_conversation(document, context.user_id))
+        await self.announce(document, context.origin)
+        return data
+
+    @staticmethod
+    def _new(context: Context, payload: chat.Create, others: list[str], names: dict[str, str]) -> Document:
+        at, group = now(), payload.type == "group"
+        everyone = [context.user_id, *others]
+        document: Document = {
+            "_id": new_id("c"), "type": payload.type, "title": payload.title,
+            "create_key": f"{context.user_id}:{payload.client_id}", "create_hash": _fingerprint(payload),
+            "participant_ids": everyone,
+            "members": {
+                user_id: new_member(names[user_id], "owner" if group and user_id == context.user_id else "member", 0)
+                for user_id in everyone
+            },
+            "last_seq": 0, "last_message": None, "pinned_message_ids": [], "created_at": at, "updated_at": at,
+            "touched_at": at,
+        }  # fmt: skip
+        if not group:
+            document["direct_key"] = ":".join(sorted(everyone))
+        return document
+
+    async def _existing(self, context: Context, wanted: Document) -> chat.ConversationData:
+        """The conversation that was there first: the same client_id again, or the two people's direct one."""
+        found = await self._store.find_by("create_key", wanted["create_key"])
+        if found is not None and found["create_hash"] != wanted["create_hash"]:
+            raise ParleyError("idempotency_mismatch")
+        if found is None and "direct_key" in wanted:
+            found = await self._store.find_by("direct_key", wanted["direct_key"])
+        if found is None:
+            raise ParleyError("conflict")
+        return chat.ConversationData(conversation=to_conversation(found, context.user_id), duplicate=True)
+
+    async def list_mine(self, context: Context, payload: chat.List) -> chat.ConversationList:
+        before: tuple[str, str] | None = decode_cursor(payload.cursor, tuple[str, str]) if payload.cursor else None
+        try:
+            bound: datetime | None = parse_time(before[0]) if before else None
+        except ValueError:
+            raise invalid("cursor", "is not one this list gave") from None
+        documents = [
+            document
+            for document in await self._store.of_user(context.user_id, bound)
+            if (before is None or bound is None or (document["updated_at"], document["_id"]) < (bound, before[1]))
+            and payload.archived in (None, document["members"][context.user_id]["archived"])
+            and payload.type in (None, document["type"])
+        ]
+        page = documents[: payload.limit]
+        last = page[-1] if len(documents) > payload.limit else None
+        return chat.ConversationList(
+            items=[to_conversation(document, context.user_id) for document in page],
+            next_cursor=encode_cursor([last["updated_at"].isoformat(), last["_id"]]) if last else None,
+        )
+
+    async def get(self, context: Context, payload: chat.ConversationTarget) -> chat.ConversationData:
+        document = await self.require(context.user_id, payload.conversation_id)
+        return chat.ConversationData(conversation=to_conversation(document, context.user_id))
+
+    # Changes, used by the messages noun, which adds the system messages that tell of them
+
+    async def set_own(self, user_id: str, document: Document, fields: dict[str, Any]) -> None:
+        """What concerns the caller alone: muted, archived."""
+        changes = {f"members.{user_id}.{name}": value for name, value in fields.items()}
+        await self._store.change({"_id": document["_id"], "participant_ids": user_id}, {"$set": changes})
+
+    async def set_shared(self, user_id: str, document: Document, fields: dict[str, Any]) -> None:
+        """What concerns all: title and pins."""
+        query = {"_id": document["_id"], "participant_ids": user_id}
+        if not await self._store.change(query, {"$set": fields}):
+            raise ParleyError("not_a_participant")
+
+    async def add_members(self, document: Document, user_ids: list[str]) -> None:
+        """Adds people who join after the present head. Loses to a concurrent change of the same people."""
+        names = await self._users.names(user_ids)
+        if len(document["participant_ids"]) + len(user_ids) > PARTICIPANTS_MAX:
+            raise invalid("add", f"a conversation has at most {PARTICIPANTS_MAX} participants")
+        members = {
+            f"members.{user_id}": new_member(names[user_id], "member", document["last_seq"]) for user_id in user_ids
+        }
+        changed = await self._store.change(
+            {"_id": document["_id"], "participant_ids": {"$nin": user_ids}},
+            {"$set": members, "$push": {"participant_ids": {"$each": user_ids}}},
+        )
+        if not changed:
+            raise ParleyError("conflict")
+
+    async def remove_members(self, document: Document, user_ids: list[str]) -> None:
+        """Removes people. If no owner is left, whoever has been there longest becomes one."""
+        stay = [user_id for user_id in document["participant_ids"] if user_id not in user_ids]
+        change: dict[str, Any] = {
+            "$pull": {"participant_ids": {"$in": user_ids}},
+            "$unset": {f"members.{user_id}": "" for user_id in user_ids},
+        }
+        if stay and not any(document["members"][user_id]["role"] == "owner" for user_id in stay):
+            change["$set"] = {f"members.{stay[0]}.role": "owner"}
+        if not await self._store.change({"_id": document["_id"]}, change):
+            raise ParleyError("conflict")
+
+    async def rename_member(self, user_id: str, name: str) -> None:
+        """A participant's new name, in every conversation they are in, told to all who see it."""
+        for conversation_id in await self._store.rename_member(user_id, name):
+            document = await self._store.find(conversation_id)
+            if document is not None:
+                await self.announce(document, None)
+
+    async def announce(self, document: Document, origin: str | None, also: list[str] | None = None) -> None:
+        """Tells each participant (and `also`, who just left) the conversation as they see it."""
+        for user_id in [*document["participant_ids"], *(also or [])]:
+            data = chat.ConversationData(conversation=to_conversation(document, user_id))
+            await self._publisher.publish(chat_commands.CONVERSATION_EVENT, [user_room(user_id)], data, origin=origin)
+
+    async def changed(self, document: Document, origin: str | None, also: list[str] | None = None) -> Document:
+        """Reads it afresh after a change, tells everyone and returns it."""
+        fresh = await self._store.find(document["_id"])
+        if fresh is None:
+            raise ParleyError("not_found")
+        await self.announce(fresh, origin, also)
+        return fresh
+
+
+def split_update(payload: chat.Update) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the caller's own fields, everyone's fields) that were sent."""
+    sent = {name: getattr(payload, name) for name in ("muted", "archived", "title", "pinned_message_ids")}
+    given = {name: value for name, value in sent.items() if value is not UNSET}
+    own: dict[str, Any] = {name: given.pop(name) for name in ("muted", "archived") if name in given}
+    return own, given

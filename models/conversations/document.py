@@ -1,0 +1,107 @@
+"""The conversation document.
+
+    {_id, type, title, direct_key?, create_key, create_hash, participant_ids: [user_id],
+     members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived}},
+     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at}
+
+`members` is a map so that one person's marks change with one atomic `$max`. `last_seq` and `last_message` move on
+together, one message at a time (`store.advance`). `sent` counts a member's own messages and `sent_at_read` how many of
+them their read mark covers, so that unread = messages after the mark − own messages after the mark, without counting.
+`updated_at` is the last activity people see; `touched_at` moves with any change at all. Who is in `participant_ids` is
+in the conversation: `members` may keep a stub of someone who left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import IndexModel
+
+from contract.chat import Conversation, Message, Participant, Receipt
+from contract.types import format_time
+from storage.mongo import Document
+
+INDEXES = {
+    "conversations": [
+        IndexModel([("participant_ids", 1), ("updated_at", -1)]),
+        IndexModel([("direct_key", 1)], unique=True, partialFilterExpression={"direct_key": {"$type": "string"}}),
+        IndexModel([("create_key", 1)], unique=True),
+    ]
+}
+
+
+def new_member(name: str, role: str, joined_seq: int) -> dict[str, Any]:
+    """Someone who joins has missed nothing of what was said before."""
+    return {
+        "name": name, "role": role, "joined_seq": joined_seq, "delivered_seq": joined_seq, "read_seq": joined_seq,
+        "sent": 0, "sent_at_read": 0, "muted": False, "archived": False,
+    }  # fmt: skip
+
+
+def unread(document: Document, user_id: str) -> int:
+    member = document["members"][user_id]
+    after_mark: int = document["last_seq"] - member["read_seq"]
+    own_after_mark: int = member["sent"] - member["sent_at_read"]
+    return max(0, after_mark - own_after_mark)
+
+
+def to_message(document: Document) -> Message:
+    return Message(
+        id=document["_id"],
+        conversation_id=document["conversation_id"],
+        seq=document["seq"],
+        sender_id=document["sender_id"],
+        client_id=document["client_id"],
+        kind=document["kind"],
+        text=document["text"],
+        attachments=document["attachments"],
+        reply_to=document["reply_to"],
+        mentions=document["mentions"],
+        reactions=document["reactions"],
+        created_at=format_time(document["created_at"]),
+        edited_at=format_time(document["edited_at"]) if document["edited_at"] else None,
+        deleted_at=format_time(document["deleted_at"]) if document["deleted_at"] else None,
+        version=document["version"],
+    )
+
+
+def to_conversation(document: Document, viewer_id: str) -> Conversation:
+    """As the viewer sees it. Someone just removed still gets a last look, without marks of their own."""
+    own = document["members"][viewer_id] if viewer_id in document["participant_ids"] else None
+    last = document["last_message"]
+    visible = last is not None and own is not None and last["seq"] > own["joined_seq"]
+    return Conversation(
+        id=document["_id"],
+        type=document["type"],
+        title=document["title"],
+        participants=[_participant(user_id, document["members"][user_id]) for user_id in document["participant_ids"]],
+        last_seq=document["last_seq"],
+        last_message=to_message(last) if visible else None,
+        unread=unread(document, viewer_id) if own else 0,
+        muted=own["muted"] if own else False,
+        archived=own["archived"] if own else False,
+        pinned_message_ids=document["pinned_message_ids"],
+        created_at=format_time(document["created_at"]),
+        updated_at=format_time(document["updated_at"]),
+    )
+
+
+def _participant(user_id: str, member: dict[str, Any]) -> Participant:
+    return Participant(
+        user_id=user_id,
+        name=member["name"],
+        role=member["role"],
+        joined_seq=member["joined_seq"],
+        delivered_seq=member["delivered_seq"],
+        read_seq=member["read_seq"],
+    )
+
+
+def to_receipt(document: Document, user_id: str) -> Receipt:
+    member = document["members"][user_id]
+    return Receipt(
+        conversation_id=document["_id"],
+        user_id=user_id,
+        delivered_seq=member["delivered_seq"],
+        read_seq=member["read_seq"],
+    )

@@ -1,0 +1,1 @@
+"""Messages: the ordered, durable sequence of a conversation."""

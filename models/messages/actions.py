@@ -1,0 +1,155 @@
+"""What people can do with messages: send, edit, delete and react."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from contract import chat, chat_commands
+from contract.errors import ErrorDetail, ParleyError, invalid
+from contract.rooms import user_room
+from models.context import Context, now
+from models.conversations.actions import Conversations
+from models.conversations.document import to_message
+from models.messages.document import draft, payload_hash, split_id
+from models.messages.log import Log
+from models.messages.store import MessageStore
+from models.notifications.actions import Notifications
+from realtime.publisher import Publisher
+from storage.mongo import Document
+
+EDIT_ATTEMPTS_MAX = 20
+EMOJI_PER_MESSAGE_MAX = 20
+Change = Callable[[Document], dict[str, Any] | None]
+
+
+class Messages:
+    def __init__(
+        self,
+        store: MessageStore,
+        log: Log,
+        conversations: Conversations,
+        notifications: Notifications,
+        publisher: Publisher,
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._conversations = conversations
+        self._notifications = notifications
+        self._publisher = publisher
+
+    async def send(self, context: Context, payload: chat.Send) -> chat.MessageData:
+        conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
+        text = payload.text or ""
+        mentions = list(dict.fromkeys(payload.mentions))
+        if payload.attachments:
+            unknown = [ErrorDetail(f"attachments[{i}]", "no such upload") for i in range(len(payload.attachments))]
+            raise ParleyError("validation_failed", "attachments: no such upload", details=unknown)
+        if not text.strip():
+            raise invalid("text", "must not be blank")
+        if strangers := [user_id for user_id in mentions if user_id not in conversation["members"]]:
+            raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
+        if payload.reply_to is not None:
+            await self._check_reply(payload.conversation_id, payload.reply_to)
+        message, duplicate = await self._log.append(
+            conversation,
+            draft(
+                context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
+                reply_to=payload.reply_to, mentions=mentions,
+                fingerprint=payload_hash(payload.conversation_id, text, payload.reply_to, mentions),
+            ),
+        )  # fmt: skip
+        if mentions and not duplicate:
+            await self._notifications.mentioned(message, conversation, mentions)
+        data = chat.MessageData(message=to_message(message))
+        if duplicate:
+            data.duplicate = True
+        return data
+
+    async def _check_reply(self, conversation_id: str, reply_to: str) -> None:
+        place = split_id(reply_to)
+        if place is None or place[0] != conversation_id or await self._store.find(reply_to) is None:
+            raise invalid("reply_to", "is not a message of this conversation")
+
+    async def edit(self, context: Context, payload: chat.Edit) -> chat.MessageData:
+        if not payload.text.strip():
+            raise invalid("text", "must not be blank")
+
+        def change(message: Document) -> dict[str, Any] | None:
+            self._require_own(context, message)
+            if message["deleted_at"] is not None:
+                raise ParleyError("message_deleted")
+            if payload.version is not None and payload.version != message["version"]:
+                raise ParleyError("message_version_stale", details={"message": _plain(message)})
+            if message["text"] == payload.text:
+                return None
+            return {"text": payload.text, "edited_at": now()}
+
+        return await self._change(context, payload.message_id, change)
+
+    async def delete(self, context: Context, payload: chat.MessageTarget) -> chat.MessageData:
+        def change(message: Document) -> dict[str, Any] | None:
+            self._require_own(context, message)
+            if message["deleted_at"] is not None:
+                return None
+            return {
+                "text": "", "attachments": [], "mentions": [], "reactions": {}, "reply_to": None, "deleted_at": now(),
+            }  # fmt: skip
+
+        return await self._change(context, payload.message_id, change)
+
+    async def react(self, context: Context, payload: chat.React) -> chat.MessageData:
+        def change(message: Document) -> dict[str, Any] | None:
+            if message["deleted_at"] is not None:
+                raise ParleyError("message_deleted")
+            reactions: dict[str, list[str]] = {emoji: list(users) for emoji, users in message["reactions"].items()}
+            users = reactions.setdefault(payload.emoji, [])
+            if payload.on == (context.user_id in users):
+                return None
+            if payload.on:
+                users.append(context.user_id)
+            else:
+                users.remove(context.user_id)
+            if len(reactions) > EMOJI_PER_MESSAGE_MAX:
+                raise invalid("emoji", f"a message has at most {EMOJI_PER_MESSAGE_MAX} different reactions")
+            return {"reactions": {emoji: users for emoji, users in reactions.items() if users}}
+
+        return await self._change(context, payload.message_id, change)
+
+    @staticmethod
+    def _require_own(context: Context, message: Document) -> None:
+        if message["sender_id"] != context.user_id or message["kind"] != "text":
+            raise ParleyError("forbidden", "Only the sender may change a message, and only one of text.")
+
+    async def visible(self, user_id: str, identifier: str) -> tuple[Document, Document]:
+        """(conversation, message), if this person may see it. Raises not_found or not_a_participant."""
+        place = split_id(identifier)
+        if place is None:
+            raise ParleyError("not_found", "There is no such message.")
+        conversation = await self._conversations.require_recent(user_id, place[0])
+        message = await self._store.find(identifier)
+        if message is None or message["seq"] <= conversation["members"][user_id]["joined_seq"]:
+            raise ParleyError("not_found", "There is no such message.")
+        return conversation, message
+
+    async def _change(self, context: Context, identifier: str, change: Change) -> chat.MessageData:
+        """Applies `change` to the newest version, again if someone was faster; tells everyone. None: nothing to do."""
+        for _ in range(EDIT_ATTEMPTS_MAX):
+            conversation, message = await self.visible(context.user_id, identifier)
+            fields = change(message)
+            if fields is None:
+                return chat.MessageData(message=to_message(message))
+            changed = await self._store.replace(message, fields, now())
+            if changed is None:
+                continue
+            await self._conversations.touch(changed)
+            data = chat.MessageData(message=to_message(changed))
+            rooms = [user_room(user_id) for user_id in conversation["participant_ids"]]
+            await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
+            return data
+        raise ParleyError("conflict")
+
+
+def _plain(message: Document) -> dict[str, Any]:
+    view = to_message(message)
+    return {name: getattr(view, name) for name in view.__struct_fields__}

@@ -1,0 +1,64 @@
+"""Delivered and read marks: high-water marks per person and conversation. They only rise; read implies delivered."""
+
+from __future__ import annotations
+
+from contract import chat, chat_commands
+from contract.rooms import user_room
+from models.context import Context
+from models.conversations.actions import Conversations
+from models.conversations.document import to_receipt, unread
+from models.messages.log import Log
+from models.messages.store import MessageStore
+from realtime.publisher import Publisher
+from storage.mongo import Document
+
+
+class Receipts:
+    def __init__(
+        self,
+        conversations: Conversations,
+        messages: MessageStore,
+        log: Log,
+        publisher: Publisher,
+    ) -> None:
+        self._conversations = conversations
+        self._messages = messages
+        self._log = log
+        self._publisher = publisher
+
+    async def delivered(self, context: Context, payload: chat.Mark) -> chat.ReceiptData:
+        return await self._mark(context, payload, ("delivered_seq",))
+
+    async def read(self, context: Context, payload: chat.Mark) -> chat.ReceiptData:
+        return await self._mark(context, payload, ("delivered_seq", "read_seq"))
+
+    async def _mark(self, context: Context, payload: chat.Mark, names: tuple[str, ...]) -> chat.ReceiptData:
+        """Raises the marks to `seq`, or to the head if that is lower; tells everyone if anything rose."""
+        # The lock keeps one person's receipts in rising order on their way out of this process.
+        async with self._log.lock(f"receipts:{payload.conversation_id}:{context.user_id}"):
+            document = await self._conversations.require(context.user_id, payload.conversation_id)
+            member = document["members"][context.user_id]
+            seq = min(payload.seq, document["last_seq"])
+            marks = {name: seq for name in names if member[name] < seq}
+            if marks:
+                if "read_seq" in marks:
+                    marks["sent_at_read"] = await self._sent_up_to(document, context.user_id, seq)
+                await self._conversations.mark(document, context.user_id, marks)
+                member.update(marks)
+            receipt = to_receipt(document, context.user_id)
+            own = to_receipt(document, context.user_id)
+            own.unread = unread(document, context.user_id)
+            if marks:
+                others = [user_room(user_id) for user_id in document["participant_ids"] if user_id != context.user_id]
+                await self._publisher.publish(chat_commands.RECEIPT_EVENT, others, receipt)
+                await self._publisher.publish(
+                    chat_commands.RECEIPT_EVENT, [user_room(context.user_id)], own, origin=context.origin
+                )
+        return chat.ReceiptData(receipt=own)
+
+    async def _sent_up_to(self, document: Document, user_id: str, seq: int) -> int:
+        """How many of the person's own messages have a seq up to this one."""
+        sent: int = document["members"][user_id]["sent"]
+        if seq == document["last_seq"] or sent == document["members"][user_id]["sent_at_read"]:
+            return sent
+        return sent - await self._messages.count_own(document["_id"], user_id, seq, document["last_seq"])

@@ -1,0 +1,1 @@
+"""Presence: who is there, told only to those who share a conversation."""

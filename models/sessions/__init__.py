@@ -1,0 +1,1 @@
+"""Log-ins: one per device that logged in, with its refresh token."""

@@ -1,0 +1,141 @@
+"""What people can do with their log-ins: open, refresh, list and end them.
+
+A session is live until it is revoked or not refreshed for its time. Ending one is durable first, then told to every
+process over the bus: each closes that session's connections and forgets what it had cached of it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Literal
+
+import msgspec
+
+from contract.errors import ParleyError
+from contract.identity import Device, SessionList, SessionTarget, Tokens
+from contract.types import Empty
+from models.context import Client, Context, new_id, now
+from models.sessions.document import to_session
+from models.sessions.store import SessionStore
+from realtime.bus import Bus
+from security import tokens as security_tokens
+from storage.mongo import Document
+
+RevokedReason = Literal["logged_out", "revoked", "refresh_reused", "password_changed"]
+# How long a process may go on believing that a session is live if the bus loses a message.
+LIVE_CACHE_S = 5.0
+CACHE_MAX = 50_000
+SESSIONS_PER_USER_MAX = 50
+
+
+class LiveSession(msgspec.Struct):
+    """A session right after its refresh token was rotated."""
+
+    id: str
+    user_id: str
+    refresh_token: str
+
+
+class Sessions:
+    def __init__(self, store: SessionStore, tokens: security_tokens.Tokens, bus: Bus, refresh_ttl_s: int) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._bus = bus
+        self._ttl = timedelta(seconds=refresh_ttl_s)
+        self._live_until: dict[str, float] = {}
+        bus.subscribe("session_revoked", self._forget)
+
+    async def open(self, user_id: str, role: str, device: Device | None, client: Client) -> Tokens:
+        """A new session; the oldest ones of a user who has too many are ended."""
+        at = now()
+        session_id = new_id("s")
+        refresh_token = security_tokens.new_refresh_token(session_id)
+        await self._store.insert(
+            {
+                "_id": session_id, "user_id": user_id, "device": msgspec.to_builtins(device or Device()),
+                "ip": client.ip, "user_agent": client.user_agent, "created_at": at, "last_used_at": at,
+                "expires_at": at + self._ttl, "revoked_at": None, "spent_hashes": [],
+                "refresh_hash": security_tokens.refresh_hash(refresh_token),
+            }
+        )  # fmt: skip
+        live = await self._store.live_of(user_id, at)
+        for old in live[SESSIONS_PER_USER_MAX:]:
+            await self._end(old, "revoked")
+        return self.tokens_for(LiveSession(session_id, user_id, refresh_token), role)
+
+    def tokens_for(self, session: LiveSession, role: str) -> Tokens:
+        return Tokens(
+            access_token=self._tokens.issue(session.user_id, session.id, role),
+            refresh_token=session.refresh_token,
+            token_type="Bearer",
+            expires_in=self._tokens.ttl_s,
+        )
+
+    async def rotate(self, refresh_token: str, client: Client) -> LiveSession:
+        """Trades the token in. One that was traded before revokes the session: two parties hold it."""
+        session_id = security_tokens.refresh_session(refresh_token)
+        document = await self._store.find(session_id)
+        if document is None:
+            raise ParleyError("token_invalid")
+        given = security_tokens.refresh_hash(refresh_token)
+        if given != document["refresh_hash"]:
+            await self._refuse(document, given)
+        if document["revoked_at"] is not None:
+            raise ParleyError("session_revoked")
+        at = now()
+        if document["expires_at"] <= at:
+            raise ParleyError("token_expired", "The session has expired; log in again.")
+        fresh = security_tokens.new_refresh_token(session_id)
+        fields = {"last_used_at": at, "expires_at": at + self._ttl, "ip": client.ip, "user_agent": client.user_agent}
+        if not await self._store.rotate(session_id, given, security_tokens.refresh_hash(fresh), fields):
+            # Someone else traded the same token between our read and our write.
+            await self._refuse(await self._store.find(session_id) or document, given)
+        return LiveSession(session_id, document["user_id"], fresh)
+
+    async def _refuse(self, document: Document, given: str) -> None:
+        if document["revoked_at"] is not None and given == document["refresh_hash"]:
+            raise ParleyError("session_revoked")
+        if given in document["spent_hashes"]:
+            await self._end(document, "refresh_reused")
+            raise ParleyError("refresh_reused")
+        raise ParleyError("token_invalid")
+
+    async def log_out(self, context: Context, payload: Empty) -> None:
+        document = await self._store.find(context.session_id)
+        if document is not None:
+            await self._end(document, "logged_out")
+
+    async def list_mine(self, context: Context, payload: Empty) -> SessionList:
+        live = await self._store.live_of(context.user_id, now())
+        return SessionList(items=[to_session(document, context.session_id) for document in live], next_cursor=None)
+
+    async def revoke(self, context: Context, payload: SessionTarget) -> None:
+        document = await self._store.find(payload.session_id)
+        if document is None or document["user_id"] != context.user_id:
+            raise ParleyError("not_found", "You have no such session.")
+        await self._end(document, "revoked")
+
+    async def revoke_others(self, user_id: str, kept_id: str) -> None:
+        for document in await self._store.live_of(user_id, now()):
+            if document["_id"] != kept_id:
+                await self._end(document, "password_changed")
+
+    async def _end(self, document: Document, reason: RevokedReason) -> None:
+        if await self._store.revoke(document["_id"], now()):
+            await self._bus.publish("session_revoked", {"session_id": document["_id"], "reason": reason})
+
+    async def require_live(self, session_id: str) -> None:
+        """Raises session_revoked unless the session is live; asks the database every few seconds at most."""
+        clock = time.monotonic()
+        if self._live_until.get(session_id, 0.0) > clock:
+            return
+        document = await self._store.find(session_id)
+        if document is None or document["revoked_at"] is not None or document["expires_at"] <= now():
+            raise ParleyError("session_revoked")
+        if len(self._live_until) >= CACHE_MAX:
+            self._live_until.clear()
+        self._live_until[session_id] = clock + LIVE_CACHE_S
+
+    async def _forget(self, data: dict[str, str]) -> None:
+        self._live_until.pop(data["session_id"], None)

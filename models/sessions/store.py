@@ -1,0 +1,43 @@
+"""The sessions collection."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from models.sessions.document import SPENT_MAX
+from storage.mongo import Database, Document
+
+
+class SessionStore:
+    def __init__(self, database: Database) -> None:
+        self._sessions = database.collection("sessions")
+
+    async def insert(self, document: Document) -> None:
+        await self._sessions.insert_one(document)
+
+    async def find(self, session_id: str) -> Document | None:
+        found: Document | None = await self._sessions.find_one({"_id": session_id})
+        return found
+
+    async def live_of(self, user_id: str, at: datetime) -> list[Document]:
+        """Newest first."""
+        query = {"user_id": user_id, "revoked_at": None, "expires_at": {"$gt": at}}
+        found: list[Document] = await self._sessions.find(query).to_list(None)
+        return sorted(found, key=lambda session: session["created_at"], reverse=True)
+
+    async def rotate(self, session_id: str, old_hash: str, new_hash: str, fields: dict[str, Any]) -> bool:
+        """Compare and set: of two uses of one token, exactly one returns True."""
+        result = await self._sessions.update_one(
+            {"_id": session_id, "refresh_hash": old_hash, "revoked_at": None},
+            {
+                "$set": {"refresh_hash": new_hash, **fields},
+                "$push": {"spent_hashes": {"$each": [old_hash], "$slice": -SPENT_MAX}},
+            },
+        )
+        return bool(result.modified_count)
+
+    async def revoke(self, session_id: str, at: datetime) -> bool:
+        """False when it was revoked already."""
+        result = await self._sessions.update_one({"_id": session_id, "revoked_at": None}, {"$set": {"revoked_at": at}})
+        return bool(result.modified_count)

@@ -1,0 +1,1 @@
+"""Typing: who is writing right now."""

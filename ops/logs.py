@@ -1,0 +1,62 @@
+"""Structured logs: one JSON object a line, to standard output and to a rotated file, each with its request id.
+
+Secrets are never logged: the choke points log names, codes and durations, not payloads or headers; what looks like a
+token in a message (a URL with credentials, say) is masked on the way out.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+import sys
+from contextvars import ContextVar
+from pathlib import Path
+
+from pythonjsonlogger.json import JsonFormatter
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+FILE_BYTES_MAX = 10_000_000
+FILES_KEPT = 5
+_SECRET = re.compile(r"(eyJ[\w-]{5,}\.[\w-]+\.[\w-]+)|(?<=://)[^/@\s:]+:[^/@\s]+(?=@)|(?<=token=)[^&\s\"]+")
+
+
+class _Formatter(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _SECRET.sub("***", super().format(record))
+
+
+class _RequestId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = REQUEST_ID.get()
+        return True
+
+
+def configure(level: str, directory: Path | None) -> None:
+    """Replaces whatever logging was set up. `directory` None: standard output only."""
+    formatter = _Formatter(
+        "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                directory / "parley.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8"
+            )
+        )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        handler.addFilter(_RequestId())
+        root.addHandler(handler)
+    root.setLevel(level)
+    # The driver's debug output repeats commands, and the web framework's access log repeats ours.
+    for noisy in ("pymongo", "aiohttp.access", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

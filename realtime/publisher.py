@@ -1,0 +1,62 @@
+"""`publish`: the one way anything reaches clients.
+
+An event is a declaration of the contract, so its namespace and its name are never spelled here or by callers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from contract.registry import Event
+from ops.metrics import EVENTS_PUBLISHED, PUBLISH_FAILURES
+
+log = logging.getLogger("parley.publisher")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The place of an event in a sequence that every process must deliver in order. See `realtime.ordering`."""
+
+    key: str
+    seq: int
+    settled: bool
+
+
+class Manager(Protocol):
+    """What a client manager of `realtime.managers` is to us here."""
+
+    async def emit(self, event: str, data: Any, namespace: str, **options: Any) -> None: ...
+
+
+class Publisher:
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def publish(
+        self,
+        event: Event,
+        rooms: Sequence[str],
+        payload: msgspec.Struct,
+        *,
+        origin: str | None = None,
+        order: Order | None = None,
+    ) -> None:
+        """Sends `payload` to every connection in `rooms`, once each, except `origin`.
+
+        Never raises: what is published has already happened, so a failure to tell is logged and counted, and must not
+        turn the acknowledgement of a durable change into an error.
+        """
+        if not rooms:
+            return
+        EVENTS_PUBLISHED.labels(event.name).inc()
+        options: dict[str, Any] = {} if order is None else {"order": order}
+        try:
+            await self._manager.emit(event.name, payload, event.namespace, room=list(rooms), skip_sid=origin, **options)
+        except Exception:
+            PUBLISH_FAILURES.labels(event.name).inc()
+            log.exception("publishing %s failed", event.name)

@@ -1,0 +1,156 @@
+"""/docs: the interactive API page, and /docs/events: the page of the Socket.IO surface. Both work offline.
+
+aiohttp-apispec brings Swagger UI with its assets, but builds Swagger 2.0 from marshmallow schemas; here its spec class
+only serves the OpenAPI 3.0 document that is made from the contract.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp_apispec
+import msgspec
+import yaml
+from aiohttp import web
+from aiohttp_apispec.aiohttp_apispec import AiohttpApiSpec
+
+from contract import asyncapi, openapi
+from contract.asyncapi import commands_of, events_of
+from contract.catalogue import VERSION
+from contract.errors import ERRORS
+from contract.registry import NAMESPACES
+from contract.schemas import components
+from rest.middleware import CONTENT_SECURITY_POLICY
+
+_ASSETS = Path(aiohttp_apispec.__file__).parent / "static"
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+class ContractSpec(AiohttpApiSpec):  # type: ignore[misc]
+    """Swagger UI over the contract's own document."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            url="/docs/openapi.json", app=app, swagger_path="/docs", static_path="/docs/assets", in_place=True,
+            title=openapi.TITLE, version=VERSION,
+        )  # fmt: skip
+
+    def swagger_dict(self) -> dict[str, Any]:
+        return openapi.document()
+
+    def _add_swagger_web_page(self, app: web.Application, static_path: str, view_path: str) -> None:
+        page = self._get_index_page(None, _ASSETS, static_path)
+        policy = CONTENT_SECURITY_POLICY.replace("script-src 'self'", f"script-src 'self' {_hashes(page)}")
+
+        async def view(_: web.Request) -> web.Response:
+            headers = {"Content-Security-Policy": policy}
+            return web.Response(text=page, content_type="text/html", headers=headers)
+
+        app.router.add_static(static_path, _ASSETS)
+        app.router.add_get(view_path, view)
+
+
+def _hashes(page: str) -> str:
+    """Allows exactly the inline scripts of this page."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE_SCRIPT.findall(page))
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+
+
+def add_docs(app: web.Application) -> None:
+    ContractSpec(app)
+    events_page = _events_page()
+    events_json = msgspec.json.encode(asyncapi.document())
+    openapi_yaml = yaml.safe_dump(openapi.document(), sort_keys=False, allow_unicode=True)
+
+    async def events(_: web.Request) -> web.Response:
+        return web.Response(text=events_page, content_type="text/html")
+
+    async def events_document(_: web.Request) -> web.Response:
+        return web.Response(body=events_json, content_type="application/json")
+
+    async def openapi_document(_: web.Request) -> web.Response:
+        return web.Response(text=openapi_yaml, content_type="application/yaml")
+
+    app.router.add_get("/docs/events", events)
+    app.router.add_get("/docs/asyncapi.json", events_document)
+    app.router.add_get("/docs/openapi.yaml", openapi_document)
+
+
+def _events_page() -> str:
+    schemas = components()
+    parts = []
+    for namespace in NAMESPACES:
+        name = namespace.strip("/")
+        parts.append(f'<section id="{name}"><h2>{html.escape(namespace)}</h2><h3>Commands</h3>')
+        for command in commands_of(namespace):
+            limit = f"{command.limit.count} per {command.limit.per_s} s, {command.limit.burst} at once"
+            codes = (
+                ", ".join(f'<a href="#errors"><code>{code}</code></a>' for code in command.errors) or "only common ones"
+            )
+            parts.append(
+                f'<article id="{name}-{command.name}"><h4><code>{command.name}</code> '
+                f"{_link(command.payload)} → {_link(command.data)}</h4><p>{html.escape(command.doc)}</p>"
+                f"<p class=small>Limit: {limit}. Errors: {codes}.</p></article>"
+            )
+        parts.append("<h3>Events</h3>")
+        for event in events_of(namespace):
+            parts.append(
+                f"<article><h4><code>{event.name}</code> {_link(event.payload)}</h4>"
+                f"<p>{html.escape(event.doc)}</p></article>"
+            )
+        parts.append("</section>")
+    parts.append('<section id="schemas"><h2>Payloads</h2>')
+    for name, schema in schemas.items():
+        about = html.escape(schema.get("description", ""))
+        parts.append(
+            f'<article id="schema-{name}"><h4><code>{name}</code></h4><p>{about}</p>{_table(schema, schemas)}</article>'
+        )
+    parts.append('</section><section id="errors"><h2>Errors</h2><table><tr><th>code<th>HTTP<th>retryable<th>meaning')
+    for row in ERRORS.values():
+        retry = "yes" if row.retryable else "no"
+        parts.append(f"<tr><td><code>{row.code}</code><td>{row.status}<td>{retry}<td>{html.escape(row.message)}")
+    parts.append("</table></section>")
+    template = (Path(__file__).parent / "events.html").read_text()
+    links = " ".join(f'<a href="#{namespace.strip("/")}">{namespace}</a>' for namespace in NAMESPACES)
+    return template.replace("{{links}}", links).replace("{{version}}", VERSION).replace("{{body}}", "".join(parts))
+
+
+def _link(struct: type) -> str:
+    return f'<a href="#schema-{struct.__name__}">{struct.__name__}</a>'
+
+
+def _table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    properties = schema.get("properties", {})
+    if not properties:
+        return "<p class=small>No fields.</p>"
+    required = schema.get("required", ())
+    rows = "".join(
+        f"<tr><td><code>{name}</code>{'' if name in required else ' <i>optional</i>'}<td>{_shape(shape)}"
+        for name, shape in properties.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _shape(schema: dict[str, Any]) -> str:
+    """A type with its limits, as a person would write it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1]
+        return f'<a href="#schema-{name}">{name}</a>'
+    if "anyOf" in schema:
+        return " or ".join(_shape(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(f"<code>{html.escape(str(value))}</code>" for value in schema["enum"])
+    kind = schema.get("type", "any")
+    if kind == "array":
+        kind = f"array of {_shape(schema.get('items', {}))}"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        kind = f"map of {_shape(schema['additionalProperties'])}"
+    names = {"minLength": "≥", "maxLength": "≤", "minimum": "≥", "maximum": "≤", "minItems": "≥", "maxItems": "≤"}
+    limits = [f"{sign} {schema[name]}" for name, sign in names.items() if name in schema]
+    about = html.escape(schema.get("description", ""))
+    return " ".join(part for part in (str(kind), ", ".join(limits), f"<i>{about}</i>" if about else "") if part)

@@ -1,0 +1,80 @@
+"""/api/v1/auth: accounts, tokens and sessions. Logging in also sets cookies, for browsers that keep no tokens."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from msgspec import UNSET
+
+from contract import identity
+from contract.identity import Tokens
+from models.conversations.actions import Conversations
+from models.sessions.actions import Sessions
+from models.users.actions import Users
+from rest.endpoint import AUTH_COOKIES, Call, Rest, respond
+from security import csrf
+from security.tokens import Tokens as TokenService
+
+
+class IdentityRoutes:
+    def __init__(
+        self,
+        users: Users,
+        sessions: Sessions,
+        conversations: Conversations,
+        tokens: TokenService,
+        csrf_key: bytes,
+        secure_cookies: bool,
+    ) -> None:
+        self._users = users
+        self._conversations = conversations
+        self._sessions = sessions
+        self._tokens = tokens
+        self._csrf_key = csrf_key
+        self._secure = secure_cookies
+
+    def add_to(self, rest: Rest) -> None:
+        rest.add(identity.REGISTER, self.register)
+        rest.add(identity.LOGIN, self.log_in)
+        rest.add(identity.REFRESH, self.refresh)
+        rest.add(identity.LOGOUT, self.log_out)
+        rest.mirror(identity.ME, self._users.me)
+        rest.add(identity.ME_UPDATE, self.update_me)
+        rest.add(identity.PASSWORD_CHANGE, self.change_password)
+        rest.mirror(identity.SESSIONS, self._sessions.list_mine)
+        rest.mirror(identity.SESSION_REVOKE, self._sessions.revoke)
+
+    async def register(self, call: Call) -> web.Response:
+        data = await self._users.register(call.client, call.payload)
+        return self._with_cookies(respond(identity.REGISTER, data), data.tokens)
+
+    async def log_in(self, call: Call) -> web.Response:
+        data = await self._users.log_in(call.client, call.payload)
+        return self._with_cookies(respond(identity.LOGIN, data), data.tokens)
+
+    async def refresh(self, call: Call) -> web.Response:
+        data = await self._users.refresh(call.client, call.payload)
+        return self._with_cookies(respond(identity.REFRESH, data), data.tokens)
+
+    async def log_out(self, call: Call) -> web.Response:
+        await self._sessions.log_out(call.context, call.payload)
+        response = web.Response(status=204)
+        for name in (*AUTH_COOKIES, csrf.COOKIE):
+            response.del_cookie(name, path="/")
+        return response
+
+    async def update_me(self, call: Call) -> identity.User:
+        user = await self._users.update_me(call.context, call.payload)
+        if call.payload.name is not UNSET:
+            await self._conversations.rename_member(user.id, user.name)
+        return user
+
+    async def change_password(self, call: Call) -> None:
+        await self._users.change_password(call.context, call.payload, call.client)
+
+    def _with_cookies(self, response: web.Response, tokens: Tokens) -> web.Response:
+        session_id = self._tokens.verify(tokens.access_token).session_id
+        options = {"max_age": tokens.expires_in, "path": "/", "samesite": "Lax", "secure": self._secure}
+        response.set_cookie(AUTH_COOKIES[0], tokens.access_token, httponly=True, **options)  # type: ignore[arg-type]
+        response.set_cookie(csrf.COOKIE, csrf.token_for(session_id, self._csrf_key), **options)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-store"
+        return response

@@ -1,0 +1,138 @@
+"""What surrounds every HTTP request: its id, time, log line and headers, and errors in the contract's shape."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from contract.errors import ParleyError
+from ops.logs import REQUEST_ID
+from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
+from rest.endpoint import VERDICT
+from storage.mongo import database_errors
+
+log = logging.getLogger("parley.http")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+COMPRESS_FROM_BYTES = 1_024
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+
+# Helmet's defaults; the pages bring no inline script or style, and talk to their own origin only.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self';base-uri 'self';connect-src 'self' ws: wss:;font-src 'self' data:;form-action 'self';"
+    "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
+    "style-src 'self' 'unsafe-inline'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Origin-Agent-Cluster": "?1",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Download-Options": "noopen",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "X-XSS-Protection": "0",
+}
+
+
+def error_response(error: ParleyError, request_id: str) -> web.Response:
+    body = msgspec.json.encode({"error": error.body(request_id)})
+    response = web.Response(body=body, status=error.spec.status, content_type="application/json")
+    if error.retry_after_ms is not None:
+        response.headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    if error.spec.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class Surroundings:
+    """Two middlewares: `observe` outside, `guard` inside."""
+
+    def __init__(self, production: bool) -> None:
+        self._headers = dict(SECURITY_HEADERS)
+        if production:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+
+    @property
+    def middlewares(self) -> list[Any]:
+        @web.middleware
+        async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self.observe(request, handler)
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self.guard(request, handler)
+
+        return [observe, guard]
+
+    async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        REQUEST_ID.set(request_id)
+        started = time.perf_counter()
+        response = await handler(request)
+        elapsed = time.perf_counter() - started
+        route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"
+        if not response.prepared:
+            self._finish(request, response, request_id, elapsed)
+        if not route.startswith("/socket.io"):
+            HTTP_REQUESTS.labels(request.method, route, str(response.status)).inc()
+            HTTP_SECONDS.labels(request.method, route).observe(elapsed)
+            log.info("%s %s %d %.1f ms", request.method, request.path, response.status, elapsed * 1000)
+        return response
+
+    def _finish(self, request: web.Request, response: web.StreamResponse, request_id: str, elapsed: float) -> None:
+        for name, value in self._headers.items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Process-Time"] = f"{elapsed:.6f}"
+        if request.path.startswith("/api/"):
+            response.headers.setdefault("Cache-Control", "no-store")
+        verdict = request.get(VERDICT)
+        if verdict is not None:
+            response.headers["RateLimit-Policy"] = f'"default";q={verdict.limit}'
+            response.headers["RateLimit"] = f'"default";r={verdict.remaining};t={int(verdict.reset_s + 0.999)}'
+        if (
+            isinstance(response, web.Response)
+            and hdrs.CONTENT_ENCODING not in response.headers
+            and isinstance(response.body, bytes)
+            and len(response.body) >= COMPRESS_FROM_BYTES
+        ):
+            response.enable_compression()
+
+    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every error in the contract's shape, those of the framework included."""
+        try:
+            async with database_errors():
+                return await handler(request)
+        except ParleyError as error:
+            return error_response(error, REQUEST_ID.get())
+        except web.HTTPException as error:
+            return self._translate(error)
+        except Exception:
+            ERRORS.inc()
+            log.exception("unexpected exception in %s %s", request.method, request.path)
+            return error_response(ParleyError("internal_error"), REQUEST_ID.get())
+
+    @staticmethod
+    def _translate(error: web.HTTPException) -> web.StreamResponse:
+        if error.status < 400:
+            raise error
+        codes = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+        code = codes.get(error.status, "validation_failed" if error.status < 500 else "internal_error")
+        response = error_response(ParleyError(code), REQUEST_ID.get())
+        if error.status not in codes:
+            response.set_status(error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response

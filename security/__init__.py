@@ -1,0 +1,1 @@
+"""Passwords, tokens, secrets, cross-site request tokens and rate limits."""

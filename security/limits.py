@@ -1,0 +1,97 @@
+"""Rate limits (GCRA): so many per period on average, a burst at once, and how long to wait when over.
+
+Command limits count per user in each process, which costs microseconds and needs no round trip; HTTP limits count in
+Redis when there is one, since those guard against guessing. See docs/decisions/0006.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from throttled.asyncio import MemoryStore, RedisStore
+from throttled.asyncio import Throttled as AsyncThrottled
+from throttled.rate_limiter import Quota, Rate
+from throttled.store import MemoryStore as SyncMemoryStore
+from throttled.throttled import Throttled
+
+from contract import registry
+
+KEYS_MAX = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`retry_after_ms` is 0 when allowed; `limit`, `remaining` and `reset_s` are for the RateLimit headers."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_s: float
+    retry_after_ms: int
+
+
+def _quota(rate: registry.Rate, scale: float) -> Quota:
+    count = max(1, round(rate.count * scale))
+    return Quota(Rate(period=timedelta(seconds=rate.per_s), limit=count), burst=max(1, round(rate.burst * scale)))
+
+
+def _verdict(result: Any) -> Verdict:
+    state = result.state
+    wait_ms = max(1, int(state.retry_after * 1000) + 1) if result.limited else 0
+    return Verdict(not result.limited, state.limit, int(state.remaining), float(state.reset_after), wait_ms)
+
+
+class CommandLimits:
+    """One limiter per command, keyed by user. `scale` 0 turns limits off."""
+
+    def __init__(self, commands: dict[str, registry.Command], scale: float) -> None:
+        self._store = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
+        self._limiters = (
+            {
+                name: Throttled(using="gcra", quota=_quota(command.limit, scale), store=self._store)
+                for name, command in commands.items()
+            }
+            if scale
+            else {}
+        )
+
+    def retry_after_ms(self, command: str, user_id: str) -> int:
+        """0: go ahead. Otherwise how long to wait; a refused try does not count."""
+        limiter = self._limiters.get(command)
+        if limiter is None:
+            return 0
+        result = limiter.limit(f"{command}:{user_id}")
+        return max(1, int(result.state.retry_after * 1000) + 1) if result.limited else 0
+
+
+class HttpLimits:
+    """One limiter per tier, keyed by user or address; in Redis when given, and in memory while Redis is away."""
+
+    def __init__(self, tiers: dict[str, registry.Rate], scale: float, redis_url: str | None) -> None:
+        memory = MemoryStore(options={"MAX_SIZE": KEYS_MAX})
+        self._memory = self._build(tiers, scale, memory)
+        options = {"SOCKET_TIMEOUT": 1.0, "SOCKET_CONNECT_TIMEOUT": 1.0}
+        self._shared = (
+            self._build(tiers, scale, RedisStore(server=redis_url, options=options)) if redis_url else self._memory
+        )
+        self.tiers = tiers
+
+    @staticmethod
+    def _build(tiers: dict[str, registry.Rate], scale: float, store: Any) -> dict[str, AsyncThrottled]:
+        if not scale:
+            return {}
+        return {
+            name: AsyncThrottled(using="gcra", quota=_quota(rate, scale), store=store) for name, rate in tiers.items()
+        }
+
+    async def check(self, tier: str, key: str) -> Verdict | None:
+        """None when limits are off."""
+        if tier not in self._shared:
+            return None
+        try:
+            return _verdict(await self._shared[tier].limit(f"{tier}:{key}"))
+        except (RedisError, OSError):
+            return _verdict(await self._memory[tier].limit(f"{tier}:{key}"))

@@ -1,0 +1,63 @@
+"""Password hashes: bcrypt over a keyed digest, off the event loop.
+
+bcrypt takes 72 bytes and raises over them, so it gets base64(HMAC-SHA256(pepper, NFKC(password))), 44 bytes whatever
+the password's length. Verifying an unknown account costs the same as a known one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+
+import bcrypt
+
+from contract.errors import invalid
+
+# Refused outright: the first entries of every list of leaked passwords that are at least 8 characters long.
+_COMMON = frozenset(
+    """12345678 123456789 1234567890 password password1 qwertyui qwertyuiop iloveyou 11111111 00000000 abcd1234
+    88888888 87654321 66666666 sunshine princess football baseball superman trustno1 letmein1 welcome1""".split()
+)
+
+
+def check_strength(password: str, email: str) -> None:
+    """Length is the schema's business; here only what a guesser tries first is refused."""
+    folded = password.casefold()
+    if folded in _COMMON:
+        raise invalid("password", "is among the most common passwords; choose another")
+    if folded == email.casefold() or len(set(folded)) < 3:
+        raise invalid("password", "is too easy to guess; choose another")
+
+
+class Passwords:
+    """`rounds` is bcrypt's cost; two threads, so that a burst of log-ins cannot take every core."""
+
+    def __init__(self, pepper: bytes, rounds: int) -> None:
+        self._pepper = pepper
+        self._rounds = rounds
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
+        self._decoy = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
+
+    def prehash(self, password: str) -> bytes:
+        text = unicodedata.normalize("NFKC", password)
+        return base64.b64encode(hmac.digest(self._pepper, text.encode(), "sha256"))
+
+    async def hash(self, password: str) -> str:
+        loop = asyncio.get_running_loop()
+        hashed = await loop.run_in_executor(
+            self._threads, bcrypt.hashpw, self.prehash(password), bcrypt.gensalt(self._rounds)
+        )
+        return hashed.decode()
+
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        """False for a wrong password, and, after as long, for an account that does not exist (`hashed` None)."""
+        loop = asyncio.get_running_loop()
+        target = hashed.encode() if hashed else self._decoy
+        right = await loop.run_in_executor(self._threads, bcrypt.checkpw, self.prehash(password), target)
+        return right and hashed is not None
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,275 @@
+"""The web process: everything is made and wired together here, and nowhere else.
+
+`build` makes an application from settings; `main` runs it: start, serve, drain on SIGTERM, stop the database last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+import settings as configuration
+from contract.catalogue import COMMANDS
+from contract.registry import NAMESPACES, RATE_TIERS
+from handlers.base import Gate, Namespace
+from handlers.chat import ChatNamespace
+from handlers.looking import Looking
+from handlers.presence import PresenceNamespace
+from handlers.system import SystemNamespace
+from handlers.typing import TypingNamespace
+from models.conversations import document as conversation_document
+from models.conversations.actions import Conversations
+from models.conversations.store import ConversationStore
+from models.messages import document as message_document
+from models.messages.actions import Messages
+from models.messages.log import Log
+from models.messages.membership import Membership
+from models.messages.reading import Reading
+from models.messages.receipts import Receipts
+from models.messages.search import Search
+from models.messages.store import MessageStore
+from models.notifications import document as notification_document
+from models.notifications.actions import Notifications
+from models.notifications.store import NotificationStore
+from models.presence.actions import PresenceActions
+from models.sessions import document as session_document
+from models.sessions.actions import Sessions
+from models.sessions.store import SessionStore
+from models.typing.actions import TypingSignals
+from models.users import document as user_document
+from models.users.actions import Users
+from models.users.store import UserStore
+from ops import logs
+from ops.health import Health
+from realtime.bus import Bus, MemoryBus, RedisBus
+from realtime.connections import Connections
+from realtime.engine import SocketServer
+from realtime.leases import MemoryDirectory, RedisDirectory
+from realtime.managers import MemoryManager, RedisManager
+from realtime.presence import PresenceTracker
+from realtime.publisher import Publisher
+from rest import chat as chat_routes
+from rest import cors, docs, pages
+from rest.endpoint import Rest
+from rest.health import HealthRoutes, metrics
+from rest.identity import IdentityRoutes
+from rest.middleware import Surroundings
+from security import secret
+from security.limits import CommandLimits, HttpLimits
+from security.passwords import Passwords
+from security.tokens import Tokens
+from storage import embedded
+from storage.mongo import Database
+
+log = logging.getLogger("parley")
+
+BODY_BYTES_MAX = 262_144
+HEADER_BYTES_MAX = 16_384
+INDEXES = {
+    **user_document.INDEXES,
+    **session_document.INDEXES,
+    **conversation_document.INDEXES,
+    **message_document.INDEXES,
+    **notification_document.INDEXES,
+}
+
+
+class Server:
+    """One web process. `start` and `stop` bracket everything that lives on the event loop."""
+
+    def __init__(self, settings: configuration.Settings, mongo_url: str) -> None:
+        self.settings = settings
+        keys = [secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))]
+        if settings.jwt_secret_previous:
+            keys.append(secret.make_key(settings.jwt_secret_previous))
+        self.csrf_key = keys[0].derive("csrf")
+        self.redis = Redis.from_url(settings.redis_url, socket_timeout=5.0) if settings.redis_url else None
+        self.database = Database(mongo_url, settings.mongo_db)
+        self.bus: Bus = RedisBus(self.redis) if self.redis is not None else MemoryBus()
+        self.tokens = Tokens(keys, settings.access_token_ttl_s)
+        # Passwords outlive a rotated secret: the pepper comes from the oldest one that is known.
+        self.passwords = Passwords(keys[-1].derive("password-pepper"), settings.bcrypt_rounds)
+        manager = RedisManager(settings.redis_url) if settings.redis_url else MemoryManager()
+        self.sio = SocketServer(manager, settings.connect_timeout_s, settings.cors_origins)
+        self.publisher = Publisher(manager)
+        self.connections = Connections(
+            self.publisher, self.bus, self.sio.close_connection, settings.connections_per_user_max
+        )
+        self._domain()
+        self._namespaces()
+        self.health = Health(
+            {
+                "database": self.database.ping_ms, "redis": self._redis_ping if self.redis is not None else None,
+                "sms": None, "email": None, "push": None,
+            },
+            {"connections": lambda: len(self.connections), "commands_running": lambda: self.gate.running},
+        )  # fmt: skip
+        self.app = self._http()
+
+    def _domain(self) -> None:
+        self.sessions = Sessions(SessionStore(self.database), self.tokens, self.bus, self.settings.refresh_token_ttl_s)
+        self.users = Users(UserStore(self.database), self.sessions, self.passwords)
+        self.conversations = Conversations(ConversationStore(self.database, self.bus), self.users, self.publisher)
+        self.notifications = Notifications(NotificationStore(self.database), self.publisher)
+        store = MessageStore(self.database)
+        message_log = Log(store, self.conversations, self.publisher)
+        self.messages = Messages(store, message_log, self.conversations, self.notifications, self.publisher)
+        self.membership = Membership(self.conversations, store, message_log, self.notifications, self.bus)
+        self.reading = Reading(store, message_log, self.conversations)
+        self.receipts = Receipts(self.conversations, store, message_log, self.publisher)
+        self.search = Search(store, self.conversations)
+        self.typing = TypingSignals(self.conversations, self.publisher)
+        directory = RedisDirectory(self.redis) if self.redis is not None else MemoryDirectory()
+        self.presence = PresenceActions(self.users, self.conversations, directory, self.publisher)
+        self.tracker = PresenceTracker(self.connections, directory)
+        self.tracker.listen(self.presence.came, self.presence.left)
+
+    def _namespaces(self) -> None:
+        limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
+        self.gate = Gate(self.tokens, self.sessions, self.connections, limits)
+        looking = Looking(self.sio, self.connections, self.bus)
+        namespaces: list[Namespace] = [
+            ChatNamespace(
+                self.gate, self.conversations, self.messages, self.membership, self.reading, self.receipts,
+                self.search, looking,
+            ),
+            TypingNamespace(self.gate, self.typing, looking),
+            PresenceNamespace(self.gate, self.presence),
+            SystemNamespace(self.gate, self.notifications),
+        ]  # fmt: skip
+        check_bound(namespaces)
+        for namespace in namespaces:
+            self.sio.register_namespace(namespace)
+
+    def _http(self) -> web.Application:
+        surroundings = Surroundings(self.settings.production)
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=surroundings.middlewares)
+        limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
+        rest = Rest(self.tokens, self.sessions, limits, self.csrf_key, self.settings.trusted_proxies)
+        IdentityRoutes(
+            self.users, self.sessions, self.conversations, self.tokens, self.csrf_key, self.settings.production
+        ).add_to(rest)
+        chat_routes.add_chat(
+            rest, self.conversations, self.messages, self.membership, self.reading, self.receipts, self.search
+        )
+        chat_routes.add_notifications(rest, self.notifications)
+        HealthRoutes(self.health).add_to(rest)
+        cors.add_routes(app, rest.routes, self.settings.cors_origins)
+        app.router.add_get("/metrics", metrics)
+        docs.add_docs(app)
+        pages.add_pages(app)
+        self.sio.attach(app)
+        return app
+
+    async def _redis_ping(self) -> float:
+        assert self.redis is not None
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await self.redis.ping()
+        return (loop.time() - started) * 1000
+
+    async def start(self) -> None:
+        await self.database.connect()
+        await self.database.create_indexes(INDEXES)
+        await self.bus.start()
+        await self.connections.start()
+        await self.tracker.start()
+        await self.typing.start()
+
+    async def drain(self) -> None:
+        """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
+        self.health.draining = True
+        deadline = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
+        await self.sio.refuse_new()
+        while self.gate.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - an event for
+            await asyncio.sleep(0.02)  # this would cost every command a set and a clear
+        await self.sio.close_all()
+
+    async def stop(self) -> None:
+        await self.typing.stop()
+        await self.tracker.stop()
+        await self.connections.stop()
+        await self.sio.shutdown()
+        await self.bus.stop()
+        if self.redis is not None:
+            await self.redis.aclose()
+        self.passwords.close()
+        self.database.close()
+
+
+def check_bound(namespaces: list[Namespace]) -> None:
+    """Every declared command has exactly one handler, or the process does not start."""
+    for namespace in namespaces:
+        declared = {command.name for command in COMMANDS.values() if command.namespace in (namespace.name, "*")}
+        if namespace.bound != declared:
+            raise RuntimeError(f"{namespace.name}: unbound or unknown commands {declared ^ namespace.bound}")
+    if {namespace.name for namespace in namespaces} != set(NAMESPACES):
+        raise RuntimeError("a declared namespace has no handler")
+
+
+async def serve(settings: configuration.Settings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    database, url = None, settings.mongo_url
+    if url is None:
+        database, url = await embedded.start(settings.data_dir)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stopping.set)
+    try:
+        await run_until(settings, url, stopping)
+    finally:
+        if database is not None:
+            await asyncio.to_thread(database.stop)
+
+
+async def run_until(settings: configuration.Settings, url: str, stopping: asyncio.Event) -> None:
+    server = Server(settings, url)
+    runner = web.AppRunner(
+        server.app, access_log=None, shutdown_timeout=1.0, handler_cancellation=False,
+        max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX,
+    )  # fmt: skip
+    try:
+        await server.start()
+        await runner.setup()
+        # Without Redis two processes would not know of each other's clients: sharing the port is then a mistake.
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=settings.redis_url is not None or None)
+        await site.start()
+        port = runner.addresses[0][1]
+        print(f"parley listening on http://{settings.host}:{port}", flush=True)
+        await stopping.wait()
+        log.info("draining")
+        await server.drain()
+    finally:
+        await runner.cleanup()
+        await server.stop()
+
+
+def main() -> int:
+    try:
+        settings = configuration.load()
+        logs.configure(settings.log_level, settings.data_dir / "logs")
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(serve(settings))
+        else:
+            uvloop.run(serve(settings))
+    except (configuration.SettingsError, embedded.EmbeddedError) as error:
+        print(f"parley cannot start: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None or "address" not in str(error).lower():
+            raise
+        print(f"parley cannot start: {error.strerror or error}; choose another PORT", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

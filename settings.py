@@ -1,0 +1,104 @@
+"""Every setting, read from the environment once. Nothing else reads os.environ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """A setting is missing or makes no sense; the text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times end in their unit. `mongo_url` None means the embedded database, `redis_url` None one process."""
+
+    env: str = "development"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data_dir: Path = field(default_factory=lambda: Path("data"))
+    mongo_url: str | None = None
+    mongo_db: str = "parley"
+    redis_url: str | None = None
+    jwt_secret: str | None = None
+    jwt_secret_previous: str | None = None
+    rate_limit_scale: float = 1.0
+    connections_per_user_max: int = 20
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: int = 0
+    access_token_ttl_s: int = 900
+    refresh_token_ttl_s: int = 30 * 24 * 3600
+    bcrypt_rounds: int = 12
+    log_level: str = "INFO"
+    connect_timeout_s: float = 45.0
+    drain_timeout_s: float = 8.0
+
+    @property
+    def production(self) -> bool:
+        return self.env == "production"
+
+
+def _number(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be a number, not {text!r}") from None
+    if not low <= value <= high:
+        raise SettingsError(f"{name} must be between {low:g} and {high:g}, not {text}")
+    return value
+
+
+def load(env: Mapping[str, str] | None = None) -> Settings:
+    """Reads and checks the environment. Raises SettingsError with one line a person can act on."""
+    env = os.environ if env is None else env
+    settings = Settings(
+        env=env.get("PARLEY_ENV") or "development",
+        host=env.get("HOST") or "127.0.0.1",
+        port=int(_number(env, "PORT", 8000, 0, 65535)),
+        data_dir=Path(env.get("DATA_DIR") or "data").absolute(),
+        mongo_url=env.get("MONGO_URL") or None,
+        mongo_db=env.get("MONGO_DB") or "parley",
+        redis_url=env.get("REDIS_URL") or None,
+        jwt_secret=env.get("JWT_SECRET") or None,
+        jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS") or None,
+        rate_limit_scale=_number(env, "RATE_LIMIT_SCALE", 1.0, 0, 1e6),
+        connections_per_user_max=int(_number(env, "MAX_CONNECTIONS_PER_USER", 20, 1, 1e6)),
+        cors_origins=tuple(o.strip() for o in env.get("CORS_ORIGINS", "").split(",") if o.strip()),
+        trusted_proxies=int(_number(env, "TRUSTED_PROXIES", 0, 0, 10)),
+        access_token_ttl_s=int(_number(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400)),
+        refresh_token_ttl_s=int(_number(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600)),
+        bcrypt_rounds=int(_number(env, "BCRYPT_ROUNDS", 12, 4, 16)),
+        log_level=(env.get("LOG_LEVEL") or "INFO").upper(),
+        connect_timeout_s=_number(env, "CONNECT_TIMEOUT_S", 45.0, 0.1, 600),
+        drain_timeout_s=_number(env, "DRAIN_TIMEOUT_S", 8.0, 0, 600),
+    )
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if settings.env not in ("development", "production"):
+        raise SettingsError(f"PARLEY_ENV must be development or production, not {settings.env!r}")
+    if settings.mongo_url and not settings.jwt_secret:
+        raise SettingsError("JWT_SECRET is required when MONGO_URL is set: every process must share it")
+    if settings.jwt_secret and len(settings.jwt_secret.encode()) < 32:
+        raise SettingsError("JWT_SECRET must have at least 32 bytes; make one with: openssl rand -hex 32")
+    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
+    if settings.production:
+        if settings.rate_limit_scale == 0:
+            raise SettingsError("RATE_LIMIT_SCALE=0 turns limits off and is refused in production")
+        if "*" in settings.cors_origins:
+            raise SettingsError("CORS_ORIGINS=* is refused in production: name the origins")
+        if settings.bcrypt_rounds < 10:
+            raise SettingsError("BCRYPT_ROUNDS below 10 is refused in production")
+        if not settings.jwt_secret:
+            raise SettingsError("JWT_SECRET is required in production")
+        if not settings.mongo_url:
+            raise SettingsError("MONGO_URL is required in production: the embedded database is for development")

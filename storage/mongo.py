@@ -1,0 +1,99 @@
+"""One MongoDB client a process, with the guarantees every write and read of ours relies on.
+
+Writes are acknowledged by a majority and journalled before an action goes on (`w: majority, j: true`; the embedded
+database needs both said); reads see only what cannot be rolled back. Every call has a time limit, since a frozen
+server would otherwise hang it for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import IndexModel, WriteConcern
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    NetworkTimeout,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from contract.errors import ParleyError
+
+CALL_TIMEOUT_MS = 10_000
+Document = dict[str, Any]
+Collection = AsyncIOMotorCollection[Document]
+
+
+class Database:
+    """Collections by name, index creation and a health probe. `embedded` tells which server answers."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._client: Any = AsyncIOMotorClient(
+            url, timeoutMS=CALL_TIMEOUT_MS, tz_aware=True, appname="parley", maxPoolSize=64
+        )
+        self._db = self._client.get_database(
+            name, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
+        )
+        self.embedded = False
+
+    async def connect(self, wait_s: float = 30.0) -> None:
+        """Waits for the server; raises what it last said when the time is over."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                hello = await self._client.admin.command("hello")
+            except PyMongoError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                self.embedded = hello.get("setName") == "secantus"
+                return
+
+    def collection(self, name: str) -> Collection:
+        return self._db[name]
+
+    async def create_indexes(self, declared: Mapping[str, Sequence[IndexModel]]) -> None:
+        """Creates what is missing; one that exists is left alone by the server."""
+        for name, indexes in declared.items():
+            await self._db[name].create_indexes(list(indexes))
+
+    async def ping_ms(self) -> float:
+        started = time.perf_counter()
+        await self._client.admin.command("ping")
+        return (time.perf_counter() - started) * 1000
+
+    def close(self) -> None:
+        self._client.close()
+
+    def array_range(self, low: str, high: str) -> Document:
+        """Matches an array with an element in [low, high), as far as an index can.
+
+        MongoDB needs $elemMatch to bound both ends; the embedded database scans on $elemMatch and uses the index for
+        the plain form, which alone also matches two elements on either side: callers check the hits.
+        """
+        bounds = {"$gte": low, "$lt": high}
+        return bounds if self.embedded else {"$elemMatch": bounds}
+
+
+@asynccontextmanager
+async def database_errors() -> AsyncIterator[None]:
+    """Turns what the network and the server do to us into the contract's errors. Used at the choke points."""
+    try:
+        yield
+    except (NetworkTimeout, WTimeoutError) as error:
+        raise ParleyError("timeout", retry_after_ms=1000) from error
+    except (AutoReconnect, ConnectionFailure, ServerSelectionTimeoutError) as error:
+        raise ParleyError("unavailable", "The database cannot be reached right now.", retry_after_ms=1000) from error
+    except PyMongoError as error:
+        if error.timeout:
+            raise ParleyError("timeout", retry_after_ms=1000) from error
+        raise

@@ -1,0 +1,246 @@
+// The demo page in a real browser against a running server. PARLEY_URL names the server;
+// SCREENSHOT_DIR, when set, receives pictures. Any console error, CSP violation, failed request or
+// request to another host fails the test.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const URL_ = process.env.PARLEY_URL;
+const SHOTS = process.env.SCREENSHOT_DIR;
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const SLOTS = ["left", "right"];
+
+let browser, first; // first: the page of the first demo, which the tests below share in order
+const registered = []; // what the page sent to /auth/register, to log in as the same people later
+
+async function open({ sample = "off", ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15000);
+  page.problems = [];
+  page.on("console", (m) => ["error", "warning"].includes(m.type()) && page.problems.push(`console: ${m.text()}`));
+  page.on("pageerror", (error) => page.problems.push(`uncaught: ${error.message}`));
+  page.on("requestfailed", (r) => page.problems.push(`failed: ${r.url()} ${r.failure()?.errorText}`));
+  const here = (url) => /^(data|blob):/.test(url) || new URL(url).host === new URL(URL_).host;
+  page.on("request", (r) => {
+    if (!here(r.url())) page.problems.push(`other host: ${r.url()}`);
+    if (r.url().endsWith("/auth/register")) registered.push(r.postDataJSON());
+  });
+  page.on("websocket", (ws) => here(ws.url()) || page.problems.push(`other host: ${ws.url()}`));
+  await page.addInitScript(() => addEventListener("securitypolicyviolation", (e) => console.error(`CSP: ${e.violatedDirective} ${e.blockedURI}`)));
+  await page.goto(`${URL_}/${sample === "off" ? "?sample=off" : ""}`);
+  return page;
+}
+
+async function startDemo(page) {
+  await page.getByTestId("start").click();
+  for (const slot of SLOTS) {
+    await state(page, slot, "live");
+    await page.waitForFunction((id) => !document.querySelector(`[data-testid="${id}"]`).disabled, `composer-${slot}`);
+  }
+}
+
+const state = (page, slot, text) => page.getByTestId(`state-${slot}`).filter({ hasText: text }).waitFor();
+const bubble = (page, slot, text) =>
+  page.getByTestId(`messages-${slot}`).getByTestId("message").filter({ has: page.locator(".text", { hasText: text }) });
+const texts = (page, slot) => page.getByTestId(`messages-${slot}`).locator(".text").allTextContents();
+const ticked = (page, slot, text, tick) => page.getByTestId(`messages-${slot}`).locator(`[data-tick="${tick}"]`).filter({ hasText: text }).waitFor();
+
+async function send(page, slot, text) {
+  const box = page.getByTestId(`composer-${slot}`);
+  await box.fill(text);
+  await box.press("Enter");
+}
+
+/** Waits until the last messages shown in a pane are exactly these, in this order. */
+async function endsWith(page, slot, expected) {
+  const deadline = Date.now() + 15000;
+  let shown;
+  do shown = (await texts(page, slot)).slice(-expected.length);
+  while (shown.join("\n") !== expected.join("\n") && Date.now() < deadline && (await page.waitForTimeout(50), true));
+  assert.deepEqual(shown, expected);
+}
+
+async function act(page, slot, text, ...testIds) {
+  const row = bubble(page, slot, text);
+  await row.hover();
+  await row.getByTestId("message-actions").click();
+  for (const id of testIds) await page.getByTestId(`pane-${slot}`).getByTestId(id).click();
+}
+
+async function shot(page, name) {
+  if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`), animations: "disabled" });
+}
+
+const clean = (page) => assert.deepEqual(page.problems, []);
+
+before(async () => {
+  assert.ok(URL_, "PARLEY_URL must name a running server");
+  if (SHOTS) mkdirSync(SHOTS, { recursive: true });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+});
+
+after(() => browser?.close());
+
+test("one click starts two people, and a message crosses and is read", async () => {
+  first = await open();
+  await shot(first, "welcome");
+  await startDemo(first);
+  await first.getByTestId("title-left").filter({ hasText: "Ben" }).waitFor();
+  await first.getByTestId("title-right").filter({ hasText: "Amara" }).waitFor();
+  await first.getByTestId("presence-left").filter({ hasText: "online" }).waitFor();
+  await send(first, "left", "Good morning, Ben");
+  await bubble(first, "right", "Good morning, Ben").waitFor();
+  await ticked(first, "left", "Good morning, Ben", "read");
+  clean(first);
+});
+
+test("the other side sees typing dots, and they stop", async () => {
+  await first.getByTestId("composer-right").pressSequentially("Good mor", { delay: 40 });
+  await first.getByTestId("typing-left").waitFor();
+  assert.equal(await first.getByTestId("typing-right").isVisible(), false);
+  await first.getByTestId("composer-right").fill("");
+  await first.getByTestId("typing-left").waitFor({ state: "hidden" });
+  await send(first, "right", "Good morning, Amara");
+  await bubble(first, "left", "Good morning, Amara").waitFor();
+  clean(first);
+});
+
+test("reply, reaction, edit and delete reach the other side", async () => {
+  await act(first, "left", "Good morning, Amara", "menu-reply");
+  await send(first, "left", "A reply to that");
+  await bubble(first, "right", "A reply to that").getByTestId("quote").filter({ hasText: "Good morning, Amara" }).waitFor();
+  await act(first, "right", "A reply to that", "react-heart");
+  await bubble(first, "left", "A reply to that").getByTestId("reaction").waitFor();
+  await act(first, "left", "A reply to that", "menu-edit");
+  await send(first, "left", "An edited reply");
+  await bubble(first, "right", "An edited reply").locator(".edited").waitFor();
+  await send(first, "left", "Soon gone");
+  await bubble(first, "right", "Soon gone").waitFor();
+  await ticked(first, "left", "Soon gone", "read");
+  await act(first, "left", "Soon gone", "menu-remove");
+  await bubble(first, "right", "Message deleted").waitFor();
+  clean(first);
+});
+
+test("what was said while a line is cut arrives once and in order", async () => {
+  await first.getByTestId("plug-right").click();
+  await state(first, "right", "offline");
+  const said = ["One while you are away", "Two while you are away", "Three while you are away"];
+  for (const text of said) await send(first, "left", text);
+  await ticked(first, "left", said[2], "sent");
+  await act(first, "left", "Good morning, Amara", "react-thumbs-up");
+  await bubble(first, "left", "Good morning, Amara").getByTestId("reaction").waitFor();
+  assert.equal(await bubble(first, "right", "while you are away").count(), 0);
+  await first.getByTestId("plug-right").click();
+  await endsWith(first, "right", said);
+  await bubble(first, "right", "Good morning, Amara").getByTestId("reaction").waitFor(); // changed meanwhile
+  await ticked(first, "left", said[2], "read");
+  clean(first);
+});
+
+test("what is written while the line is cut waits, and is sent once and in order", async () => {
+  await first.getByTestId("plug-right").click();
+  const queued = ["Queued one", "Queued two", "Queued three"];
+  for (const text of queued) await send(first, "right", text);
+  await state(first, "right", "offline: 3 waiting");
+  await ticked(first, "right", "Queued three", "queued");
+  await shot(first, "cut");
+  assert.equal(await bubble(first, "left", "Queued").count(), 0);
+  await first.getByTestId("plug-right").click();
+  await endsWith(first, "left", queued);
+  await endsWith(first, "right", queued);
+  await ticked(first, "right", "Queued three", "read");
+  for (const slot of SLOTS) assert.equal(await bubble(first, slot, "Queued").count(), 3);
+  clean(first);
+});
+
+test("search finds a message", async () => {
+  await first.getByTestId("search-toggle-left").click();
+  await first.getByTestId("search-left").fill("edited");
+  await first.getByTestId("search-result").filter({ hasText: "An edited reply" }).click();
+  await bubble(first, "left", "An edited reply").and(first.locator(".flash")).waitFor();
+  clean(first);
+});
+
+test("a reload brings both back, also with an access token that has run out, and with an unsent message", async () => {
+  const shown = await texts(first, "left");
+  await first.getByTestId("plug-right").click();
+  await send(first, "right", "Written just before the reload");
+  await state(first, "right", "offline: 1 waiting");
+  const refreshBefore = await first.evaluate(() => {
+    const saved = JSON.parse(localStorage.getItem("parley.left"));
+    localStorage.setItem("parley.left", JSON.stringify({ ...saved, tokens: { ...saved.tokens, expires_at: 0 } }));
+    return saved.tokens.refresh_token;
+  });
+  await first.reload();
+  for (const slot of SLOTS) await state(first, slot, "live");
+  await endsWith(first, "left", [...shown, "Written just before the reload"]);
+  await endsWith(first, "right", [...shown, "Written just before the reload"]);
+  const refreshAfter = await first.evaluate(() => JSON.parse(localStorage.getItem("parley.left")).tokens.refresh_token);
+  assert.notEqual(refreshAfter, refreshBefore);
+  await send(first, "left", "Still here");
+  await bubble(first, "right", "Still here").waitFor();
+  clean(first);
+});
+
+test("a pane can log in as someone else", async () => {
+  const page = await open();
+  await page.getByTestId("login-instead").click();
+  for (const [i, slot] of SLOTS.entries()) {
+    const { email, password } = registered.find((r) => r.name.startsWith(i ? "Ben" : "Amara"));
+    await page.getByTestId(`login-email-${slot}`).fill(email);
+    await page.getByTestId(`login-password-${slot}`).fill(password);
+    await page.getByTestId(`login-submit-${slot}`).click();
+    await bubble(page, slot, "Still here").waitFor();
+  }
+  await send(page, "left", "From a second window");
+  await bubble(first, "left", "From a second window").waitFor(); // the same person elsewhere
+  await bubble(first, "right", "From a second window").waitFor();
+  await page.getByTestId("account-left").click();
+  await page.getByTestId("sheet-left").getByTestId("conversation").waitFor();
+  await shot(page, "account");
+  clean(page);
+  clean(first);
+  await page.context().close();
+});
+
+test("the sample negotiation plays by itself; on a phone tabs switch between the two", async () => {
+  const page = await open({ sample: "on" });
+  await startDemo(page);
+  await page.getByTestId("sample").waitFor();
+  await bubble(page, "right", "A little over our budget").waitFor({ timeout: 40000 });
+  await page.getByTestId("typing-left").waitFor();
+  await shot(page, "desk-halfway");
+  await bubble(page, "left", "cupping sheet").getByTestId("reaction").waitFor({ timeout: 40000 });
+  await page.getByTestId("sample").waitFor({ state: "hidden" });
+  assert.equal((await texts(page, "left")).length, 8);
+  assert.deepEqual(await texts(page, "right"), await texts(page, "left"));
+  await page.getByTestId("composer-right").pressSequentially("The tracking number");
+  await page.getByTestId("typing-left").waitFor();
+  await shot(page, "desk");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shot(page, "desk-dark");
+
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.equal(await page.getByTestId("pane-right").isVisible(), false);
+  await shot(page, "phone-dark");
+  await page.emulateMedia({ colorScheme: "light" });
+  await shot(page, "phone");
+  await send(page, "left", "Message for the other tab");
+  await ticked(page, "left", "Message for the other tab", "delivered"); // but not read: Ben's pane is hidden
+  await page.getByTestId("tab-right").locator(".badge").waitFor();
+  await page.getByTestId("tab-right").click();
+  assert.equal(await page.getByTestId("pane-left").isVisible(), false);
+  await bubble(page, "right", "Message for the other tab").waitFor();
+  await page.getByTestId("tab-right").locator(".badge").waitFor({ state: "hidden" });
+  await page.getByTestId("tab-left").click();
+  await ticked(page, "left", "Message for the other tab", "read");
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `the page is ${overflow}px too wide`);
+  clean(page);
+  await page.context().close();
+});
