@@ -228,12 +228,17 @@ async def serve(settings: configuration.Settings) -> None:
             await asyncio.to_thread(database.stop)
 
 
-async def run_until(settings: configuration.Settings, url: str, stopping: asyncio.Event) -> None:
-    server = Server(settings, url)
-    runner = web.AppRunner(
-        server.app, access_log=None, shutdown_timeout=1.0, handler_cancellation=False,
+def make_runner(app: web.Application) -> web.AppRunner:
+    """The HTTP server's own limits: lines and headers have a size, an idle client gets a moment at shutdown."""
+    return web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, handler_cancellation=False,
         max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX,
     )  # fmt: skip
+
+
+async def run_until(settings: configuration.Settings, url: str, stopping: asyncio.Event) -> None:
+    server = Server(settings, url)
+    runner = make_runner(server.app)
     try:
         await server.start()
         await runner.setup()

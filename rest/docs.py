@@ -40,8 +40,15 @@ class ContractSpec(AiohttpApiSpec):  # type: ignore[misc]
             title=openapi.TITLE, version=VERSION,
         )  # fmt: skip
 
-    def swagger_dict(self) -> dict[str, Any]:
-        return openapi.document()
+    def register(self, app: web.Application, in_place: bool = False) -> None:
+        """Only serves: the stock one collects marshmallow schemas and keeps them under plain string keys."""
+        document = msgspec.json.encode(openapi.document())
+
+        async def serve(_: web.Request) -> web.Response:
+            return web.Response(body=document, content_type="application/json")
+
+        app.router.add_get(self.url, serve)
+        self._add_swagger_web_page(app, self.static_path, self.swagger_path)
 
     def _add_swagger_web_page(self, app: web.Application, static_path: str, view_path: str) -> None:
         page = self._get_index_page(None, _ASSETS, static_path)

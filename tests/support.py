@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.clients import Account, Person, Rest
-from server import Server
+from server import Server, make_runner
 from settings import Settings
 from storage.embedded import _free_port as free_port
 
@@ -36,7 +36,7 @@ _LISTENING = re.compile(r"parley listening on (http://\S+)")
 async def serving(settings: Settings, mongo_url: str) -> AsyncIterator[tuple[Server, str]]:
     """A server in this process on a port of its own."""
     server = Server(settings, mongo_url)
-    runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=1.0)
+    runner = make_runner(server.app)
     try:
         await server.start()
         await runner.setup()

@@ -62,9 +62,9 @@ class Conversations:
 
     # The head and the marks, which the messages noun moves
 
-    async def advance(self, message: Document) -> bool:
+    async def advance(self, message: Document, own: bool) -> bool:
         """Moves the head on to this message if it is the next one; of several processes one succeeds."""
-        return await self._store.advance(message)
+        return await self._store.advance(message, own)
 
     async def touch(self, message: Document) -> None:
         """A message of this conversation was changed."""

@@ -13,19 +13,46 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from models.context import now
 from realtime.bus import Bus
+from storage.batch import Batches
 from storage.mongo import Database, Document
 
 CACHE_S = 5.0
 CACHE_MAX = 20_000
+HEALED_KEPT = 256
+
+
+def _head_before(message: Document) -> Document:
+    return {"_id": message["conversation_id"], "last_seq": message["seq"] - 1}
+
+
+def _advance(message: Document) -> Document:
+    return {
+        "$set": {"last_seq": message["seq"], "last_message": without_words(message)},
+        "$max": {"updated_at": message["created_at"], "touched_at": message["created_at"]},
+        "$inc": {f"members.{message['sender_id']}.sent": 1},
+    }
+
+
+def without_words(message: Document) -> Document:
+    """The copy of a message that a conversation keeps: search looks only at the original."""
+    return {name: value for name, value in message.items() if name != "words"}
+
+
+def _was_moved_by_inserter(message: Document, conversation: Document | None) -> bool:
+    if conversation is None or conversation["last_seq"] < message["seq"]:
+        return False
+    return message["seq"] not in conversation.get("healed", ())
 
 
 class ConversationStore:
     def __init__(self, database: Database, bus: Bus) -> None:
         self._conversations = database.collection("conversations")
+        self._advances = Batches(self._advance_batch)
         self._cache: OrderedDict[str, tuple[float, Document]] = OrderedDict()
         self._bus = bus
         bus.subscribe("conversation_changed", self._forget)
@@ -71,23 +98,34 @@ class ConversationStore:
         known = {participant for document in found for participant in document["participant_ids"]}
         return known.intersection(others)
 
-    async def advance(self, message: Document) -> bool:
-        """Moves the head on to this message if it is the next one. False if the head is elsewhere."""
-        conversation_id, seq, sender = message["conversation_id"], message["seq"], message["sender_id"]
-        last = {name: value for name, value in message.items() if name != "words"}
-        result = await self._conversations.update_one(
-            {"_id": conversation_id, "last_seq": seq - 1},
-            {
-                "$set": {"last_seq": seq, "last_message": last},
-                "$max": {"updated_at": message["created_at"], "touched_at": message["created_at"]},
-                "$inc": {f"members.{sender}.sent": 1},
-            },
-        )
-        entry = self._cache.get(conversation_id)
-        if entry is not None and result.modified_count and entry[1]["last_seq"] == seq - 1:
-            entry[1]["last_seq"] = seq
-            entry[1]["last_message"] = last
-        return bool(result.modified_count)
+    async def advance(self, message: Document, own: bool) -> bool:
+        """Moves the head on to this message if it is the next one, and says whether this call did.
+
+        `own`: the caller has just inserted the message. Anyone else who moves the head over it leaves its seq in
+        `healed`, which is how its inserter, whose batch tells only totals, learns that it was late.
+        """
+        if own:
+            moved = await self._advances.submit(message)
+        else:
+            update = _advance(message)
+            update["$push"] = {"healed": {"$each": [message["seq"]], "$slice": -HEALED_KEPT}}
+            moved = bool((await self._conversations.update_one(_head_before(message), update)).modified_count)
+        entry = self._cache.get(message["conversation_id"])
+        if entry is not None and moved and entry[1]["last_seq"] == message["seq"] - 1:
+            entry[1]["last_seq"] = message["seq"]
+            entry[1]["last_message"] = message
+        return moved
+
+    async def _advance_batch(self, messages: Sequence[Document]) -> list[bool]:
+        """One message per conversation, which the log's locks see to."""
+        writes = [UpdateOne(_head_before(message), _advance(message)) for message in messages]
+        result = await self._conversations.bulk_write(writes, ordered=False)
+        if result.matched_count == len(messages):
+            return [True] * len(messages)
+        ids = [message["conversation_id"] for message in messages]
+        cursor = self._conversations.find({"_id": {"$in": ids}}, {"last_seq": 1, "healed": 1})
+        now_at = {found["_id"]: found for found in await cursor.to_list(None)}
+        return [_was_moved_by_inserter(message, now_at.get(message["conversation_id"])) for message in messages]
 
     async def mark(self, conversation_id: str, user_id: str, marks: dict[str, int], at: datetime) -> None:
         """Raises high-water marks; a lower value changes nothing."""
@@ -113,7 +151,7 @@ class ConversationStore:
         """A message was changed: the copy on the conversation follows, if it is of this message and older."""
         conversation_id = message["conversation_id"]
         await self._conversations.update_one({"_id": conversation_id}, {"$max": {"touched_at": now()}})
-        last = {name: value for name, value in message.items() if name != "words"}
+        last = without_words(message)
         result = await self._conversations.update_one(
             {
                 "_id": conversation_id, "last_seq": message["seq"],

@@ -68,7 +68,7 @@ class Log:
                 }  # fmt: skip
                 outcome = await self._store.insert(document)
                 if outcome == "inserted":
-                    await self._advance_to(document, settled)
+                    await self._advance_to(document, settled, own=True)
                     MESSAGES_SENT.labels(draft["kind"]).inc()
                     return document, False
                 if outcome == "client_id_taken":
@@ -106,18 +106,18 @@ class Log:
                 await self._advance_to(message)
         return await self._conversations.find(conversation["_id"]) or conversation
 
-    async def _advance_to(self, message: Document, settled: bool = False) -> None:
+    async def _advance_to(self, message: Document, settled: bool = False, own: bool = False) -> None:
         """Moves the head to this message, over any others on the way; publishes what it moved over."""
-        while not await self._step(message, settled):
+        while not await self._step(message, settled, own):
             settled = False
             fresh = await self._conversations.find(message["conversation_id"])
             if fresh is None or fresh["last_seq"] >= message["seq"]:
                 return  # another process moved it, and so has published it
             for earlier in await self._store.range(message["conversation_id"], fresh["last_seq"], message["seq"] - 1):
-                await self._step(earlier, False)
+                await self._step(earlier, settled=False, own=False)
 
-    async def _step(self, message: Document, settled: bool) -> bool:
-        if not await self._conversations.advance(message):
+    async def _step(self, message: Document, settled: bool, own: bool) -> bool:
+        if not await self._conversations.advance(message, own):
             return False
         await self._publish(message, settled)
         return True

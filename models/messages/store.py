@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from models.messages.document import message_id, words
+from storage.batch import Batches
 from storage.mongo import Database, Document
 
+Inserted = Literal["inserted", "seq_taken", "client_id_taken"]
+
 _VIEW = {"words": 0}
+_DUPLICATE = 11000
 
 
 class MessageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._messages = database.collection("messages")
+        self._inserts = Batches(self._insert_batch)
 
-    async def insert(self, document: Document) -> Literal["inserted", "seq_taken", "client_id_taken"]:
+    async def insert(self, document: Document) -> Inserted:
+        """Durable when it returns; goes together with other inserts of the moment."""
+        return await self._inserts.submit(document)
+
+    async def _insert_batch(self, documents: Sequence[Document]) -> list[Inserted]:
+        outcomes: list[Inserted] = ["inserted"] * len(documents)
         try:
-            await self._messages.insert_one(document)
-        except DuplicateKeyError as error:
-            pattern = (error.details or {}).get("keyPattern") or {}
-            return "client_id_taken" if "client_id" in pattern else "seq_taken"
-        return "inserted"
+            await self._messages.insert_many(list(documents), ordered=False)
+        except BulkWriteError as error:
+            if error.details["writeConcernErrors"]:
+                raise  # applied, but perhaps not durable: nobody may be told that it is
+            for failure in error.details["writeErrors"]:
+                if failure["code"] != _DUPLICATE:
+                    raise
+                taken = "client_id" in failure.get("keyPattern", {})
+                outcomes[failure["index"]] = "client_id_taken" if taken else "seq_taken"
+        return outcomes
 
     async def find(self, identifier: str) -> Document | None:
         found: Document | None = await self._messages.find_one({"_id": identifier}, _VIEW)
