@@ -92,8 +92,7 @@ class Server:
         self.database = Database(mongo_url, settings.mongo_db)
         self.bus: Bus = RedisBus(self.redis) if self.redis is not None else MemoryBus()
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
-        # Passwords outlive a rotated secret: the pepper comes from the oldest one that is known.
-        self.passwords = Passwords(keys[-1].derive("password-pepper"), settings.bcrypt_rounds)
+        self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         manager = RedisManager(settings.redis_url) if settings.redis_url else MemoryManager()
         self.sio = SocketServer(manager, settings.connect_timeout_s, settings.cors_origins)
         self.publisher = Publisher(manager)

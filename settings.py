@@ -32,6 +32,7 @@ class Settings:
     access_token_ttl_s: int = 900
     refresh_token_ttl_s: int = 30 * 24 * 3600
     bcrypt_rounds: int = 12
+    password_pepper: str = ""
     log_level: str = "INFO"
     connect_timeout_s: float = 45.0
     drain_timeout_s: float = 8.0
@@ -74,6 +75,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         access_token_ttl_s=int(_number(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400)),
         refresh_token_ttl_s=int(_number(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600)),
         bcrypt_rounds=int(_number(env, "BCRYPT_ROUNDS", 12, 4, 16)),
+        password_pepper=env.get("PASSWORD_PEPPER", ""),
         log_level=(env.get("LOG_LEVEL") or "INFO").upper(),
         connect_timeout_s=_number(env, "CONNECT_TIMEOUT_S", 45.0, 0.1, 600),
         drain_timeout_s=_number(env, "DRAIN_TIMEOUT_S", 8.0, 0, 600),

@@ -38,18 +38,18 @@ Handler = Callable[[Connection, Context, Any], Awaitable[msgspec.Struct]]
 SLOW_S = 1.0
 
 
-class Success(msgspec.Struct):
+class Success(msgspec.Struct, kw_only=True):
     """An acknowledgement that something was done."""
 
-    data: msgspec.Struct
     ok: bool = True
+    data: msgspec.Struct
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, kw_only=True):
     """An acknowledgement that it was not, and why."""
 
-    error: ErrorBody
     ok: bool = False
+    error: ErrorBody
 
 
 class Gate:
@@ -156,13 +156,13 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
         result = "ok"
         try:
             async with database_errors():
-                return Success(await self._run(name, sid, args, request_id))
+                return Success(data=await self._run(name, sid, args, request_id))
         except ParleyError as error:
             result = error.code
-            return Failure(error.body(request_id))
+            return Failure(error=error.body(request_id))
         except Exception as error:
             result = "internal_error"
-            return Failure(self._unexpected(label, error).body(request_id))
+            return Failure(error=self._unexpected(label, error).body(request_id))
         except asyncio.CancelledError:
             result = "cancelled"
             raise

@@ -240,6 +240,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             error = ParleyError("not_found", f"There is no namespace {name[:64]}.")
         elif self._refusing:
             error = ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
+        elif self.manager.sid_from_eio_sid(eio_sid, name) is not None:
+            error = ParleyError("conflict", f"This connection is on {name} already.")
         if error is not None:
             refusal = {"message": error.message, "data": error.body(request_id="")}
             await self._send_packet(eio_sid, self.packet_class(sio_packet.CONNECT_ERROR, data=refusal, namespace=name))

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contract.errors import ParleyError
 
 LEASE_S = 20.0
 RENEW_S = 5.0
@@ -81,10 +84,13 @@ class RedisDirectory:
         return await self._remove(self._process, list(user_ids))
 
     async def present(self, user_ids: list[str]) -> set[str]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for user_id in user_ids:
-                pipe.scard(_user_key(user_id))
-            counts = await pipe.execute()
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for user_id in user_ids:
+                    pipe.scard(_user_key(user_id))
+                counts = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise ParleyError("unavailable", "Presence is not known right now.", retry_after_ms=1000) from error
         return {user_id for user_id, count in zip(user_ids, counts, strict=True) if count}
 
     async def renew(self, mine: Iterable[str]) -> list[str]:

@@ -128,7 +128,13 @@ class Surroundings:
     def _translate(error: web.HTTPException) -> web.StreamResponse:
         if error.status < 400:
             raise error
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+        codes = {
+            403: "forbidden",
+            404: "not_found",
+            405: "method_not_allowed",
+            413: "payload_too_large",
+            415: "unsupported_media_type",
+        }
         code = codes.get(error.status, "validation_failed" if error.status < 500 else "internal_error")
         response = error_response(ParleyError(code), REQUEST_ID.get())
         if error.status not in codes:

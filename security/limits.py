@@ -6,6 +6,8 @@ Redis when there is one, since those guard against guessing. See docs/decisions/
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from throttled.asyncio import MemoryStore, RedisStore
 from throttled.asyncio import Throttled as AsyncThrottled
+from throttled.exceptions import StoreUnavailableError
 from throttled.rate_limiter import Quota, Rate
 from throttled.store import MemoryStore as SyncMemoryStore
 from throttled.throttled import Throttled
@@ -20,6 +23,9 @@ from throttled.throttled import Throttled
 from contract import registry
 
 KEYS_MAX = 200_000
+# After a failure Redis is not asked for so long: a frozen one would otherwise slow every request by its time-out.
+REDIS_PAUSE_S = 2.0
+log = logging.getLogger("parley.limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,10 @@ class CommandLimits:
 
 
 class HttpLimits:
-    """One limiter per tier, keyed by user or address; in Redis when given, and in memory while Redis is away."""
+    """One limiter per tier, keyed by user or address; in Redis when given, and in memory while Redis is away.
+
+    Probes count in memory always: whether a process is healthy must not hang on Redis.
+    """
 
     def __init__(self, tiers: dict[str, registry.Rate], scale: float, redis_url: str | None) -> None:
         memory = MemoryStore(options={"MAX_SIZE": KEYS_MAX})
@@ -77,7 +86,7 @@ class HttpLimits:
         self._shared = (
             self._build(tiers, scale, RedisStore(server=redis_url, options=options)) if redis_url else self._memory
         )
-        self.tiers = tiers
+        self._trust_redis_at = 0.0
 
     @staticmethod
     def _build(tiers: dict[str, registry.Rate], scale: float, store: Any) -> dict[str, AsyncThrottled]:
@@ -89,9 +98,12 @@ class HttpLimits:
 
     async def check(self, tier: str, key: str) -> Verdict | None:
         """None when limits are off."""
-        if tier not in self._shared:
+        if tier not in self._memory:
             return None
-        try:
-            return _verdict(await self._shared[tier].limit(f"{tier}:{key}"))
-        except (RedisError, OSError):
-            return _verdict(await self._memory[tier].limit(f"{tier}:{key}"))
+        if tier != "probe" and time.monotonic() >= self._trust_redis_at:
+            try:
+                return _verdict(await self._shared[tier].limit(f"{tier}:{key}"))
+            except (StoreUnavailableError, RedisError, OSError) as error:
+                log.warning("rate limits count in memory for %.0f s: %s", REDIS_PAUSE_S, error)
+                self._trust_redis_at = time.monotonic() + REDIS_PAUSE_S
+        return _verdict(await self._memory[tier].limit(f"{tier}:{key}"))

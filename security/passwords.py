@@ -33,10 +33,14 @@ def check_strength(password: str, email: str) -> None:
 
 
 class Passwords:
-    """`rounds` is bcrypt's cost; two threads, so that a burst of log-ins cannot take every core."""
+    """`rounds` is bcrypt's cost; two threads, so that a burst of log-ins cannot take every core.
 
-    def __init__(self, pepper: bytes, rounds: int) -> None:
-        self._pepper = pepper
+    `pepper` (PASSWORD_PEPPER) is a secret of its own and not derived from JWT_SECRET: that one is rotated, and
+    passwords must outlive it. Empty is fine; a change makes every password wrong.
+    """
+
+    def __init__(self, pepper: str, rounds: int) -> None:
+        self._pepper = b"parley password 1:" + pepper.encode()
         self._rounds = rounds
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
         self._decoy = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))

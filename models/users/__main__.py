@@ -30,7 +30,7 @@ from storage.mongo import Database
 async def _create(settings: configuration.Settings, payload: Register, url: str) -> str:
     key = secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))
     database = Database(url, settings.mongo_db)
-    passwords = Passwords(key.derive("password-pepper"), settings.bcrypt_rounds)
+    passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
     try:
         await database.connect()
         await database.create_indexes(INDEXES)

@@ -18,6 +18,7 @@ FREE_PER_ADDRESS = 5
 FREE_PER_ACCOUNT = 50
 WAIT_MAX = timedelta(minutes=15)
 MEMORY = timedelta(hours=1)
+SWEEP_EVERY = 100
 
 
 def wait_after(failures: int, free: int) -> timedelta:
@@ -30,6 +31,7 @@ def wait_after(failures: int, free: int) -> timedelta:
 class LoginDelay:
     def __init__(self, store: UserStore) -> None:
         self._store = store
+        self._since_sweep = 0
 
     @staticmethod
     def _keys(email_key: str, ip: str | None) -> tuple[str, str]:
@@ -50,6 +52,10 @@ class LoginDelay:
     async def failed(self, email_key: str, ip: str | None, at: datetime) -> None:
         for key in self._keys(email_key, ip):
             await self._store.add_failure(key, at, MEMORY)
+        self._since_sweep += 1
+        if self._since_sweep >= SWEEP_EVERY:  # what guessing leaves behind is cleared by guessing
+            self._since_sweep = 0
+            await self._store.sweep_failures(at)
 
     async def succeeded(self, email_key: str, ip: str | None) -> None:
         await self._store.clear_failures(self._keys(email_key, ip)[0])

@@ -1,16 +1,19 @@
-"""The demo page in a real browser."""
+"""The demo page and the documentation pages in a real browser."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
+import pytest
+
 from tests.support import ROOT, Process
 
 
-def test_the_page(process: Process) -> None:
+@pytest.mark.parametrize("script", ["page", "docs"])
+def test_in_a_browser(process: Process, script: str) -> None:
     done = subprocess.run(
-        ["node", "--test", "--test-reporter=spec", "tests/js/page.test.mjs"],
+        ["node", "--test", "--test-reporter=spec", f"tests/js/{script}.test.mjs"],
         cwd=ROOT, env={**os.environ, "PARLEY_URL": process.url}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
