@@ -176,6 +176,7 @@ class Server:
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
         await self.bus.start()
+        await self.sio.start()
         await self.connections.start()
         await self.tracker.start()
         await self.typing.start()

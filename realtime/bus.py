@@ -23,6 +23,7 @@ log = logging.getLogger("parley.bus")
 Listener = Callable[[dict[str, Any]], Awaitable[None]]
 CHANNEL = "parley:bus"
 RETRY_MAX_S = 2.0
+START_WAIT_S = 2.0
 
 
 class Bus:
@@ -63,6 +64,7 @@ class RedisBus(Bus):
         self._redis = redis
         self._origin = secrets.token_hex(8)
         self._task: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
 
     async def publish(self, kind: str, data: dict[str, Any]) -> None:
         await self._deliver(kind, data)
@@ -73,7 +75,10 @@ class RedisBus(Bus):
             log.error("could not tell other processes %s: %s", kind, error)
 
     async def start(self) -> None:
+        """Returns once it hears the others, or after START_WAIT_S without Redis, which it goes on trying to reach."""
         self._task = asyncio.create_task(self._listen(), name="bus")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._listening.wait(), START_WAIT_S)
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -87,6 +92,7 @@ class RedisBus(Bus):
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(CHANNEL)
+                    self._listening.set()
                     wait_s = 0.1
                     while True:
                         message = await subscription.get_message(timeout=30.0)

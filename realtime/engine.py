@@ -149,6 +149,16 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if eio_sid in self.eio.sockets:
             await self.eio.disconnect(eio_sid)
 
+    async def start(self) -> None:
+        """Makes the client manager listen to other processes before the first client comes."""
+        self.manager_initialized = True
+        self.manager.initialize()
+        await self.manager.listening()
+
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        await self.manager.stop()
+
     async def refuse_new(self) -> None:
         """From here on new namespace connects are refused with a hint to try again: another process will take them."""
         self._refusing = True

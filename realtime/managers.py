@@ -6,12 +6,15 @@ and events that carry an `Order` pass the sequencer before they reach local conn
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from functools import partial
 from typing import Any
 
 from socketio import AsyncManager, AsyncRedisManager
 
 from ops.metrics import ORDER_GAPS
+from realtime.bus import START_WAIT_S
 from realtime.ordering import Sequencer
 from realtime.publisher import Order
 
@@ -57,6 +60,12 @@ class MemoryManager(_RoomIndex, AsyncManager):  # type: ignore[misc]
     async def emit(self, *args: Any, order: Order | None = None, **options: Any) -> None:
         await super().emit(*args, **options)
 
+    async def listening(self) -> None:
+        """Nothing to wait for."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
 
 class RedisManager(_RoomIndex, AsyncRedisManager):  # type: ignore[misc]
     """Many processes."""
@@ -68,6 +77,25 @@ class RedisManager(_RoomIndex, AsyncRedisManager):  # type: ignore[misc]
         )
         self.sequencer = Sequencer()
         ORDER_GAPS.set_function(lambda: self.sequencer.gaps)
+
+    async def listening(self) -> None:
+        """Returns once this process hears the others, or after a while without Redis.
+
+        python-socketio subscribes with the first client, and loses what is published while it does.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_WAIT_S
+        while not (self.pubsub is not None and self.pubsub.subscribed) and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Ends the listener and its connections, which python-socketio leaves to the garbage collector."""
+        self.thread.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.thread
+        if self.pubsub is not None:
+            await self.pubsub.aclose()
+            await self.redis.aclose()
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Any = None, skip_sid: Any = None, callback: Any = None,
