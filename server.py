@@ -27,6 +27,7 @@ from models.conversations.actions import Conversations
 from models.conversations.store import ConversationStore
 from models.messages import document as message_document
 from models.messages.actions import Messages
+from models.messages.doors import Chat
 from models.messages.log import Log
 from models.messages.membership import Membership
 from models.messages.reading import Reading
@@ -117,11 +118,14 @@ class Server:
         self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         store = MessageStore(self.database)
         message_log = Log(store, self.conversations, self.publisher)
-        self.messages = Messages(store, message_log, self.conversations, self.notifications, self.publisher)
-        self.membership = Membership(self.conversations, store, message_log, self.notifications, self.bus)
-        self.reading = Reading(store, message_log, self.conversations)
-        self.receipts = Receipts(self.conversations, store, message_log, self.publisher)
-        self.search = Search(store, self.conversations)
+        self.chat = Chat(
+            conversations=self.conversations,
+            messages=Messages(store, message_log, self.conversations, self.notifications, self.publisher),
+            membership=Membership(self.conversations, store, message_log, self.notifications, self.bus),
+            reading=Reading(store, message_log, self.conversations),
+            receipts=Receipts(self.conversations, store, message_log, self.publisher),
+            search=Search(store, self.conversations),
+        )
         self.typing = TypingSignals(self.conversations, self.publisher)
         directory = RedisDirectory(self.redis) if self.redis is not None else MemoryDirectory()
         self.presence = PresenceActions(self.users, self.conversations, directory, self.publisher)
@@ -133,14 +137,11 @@ class Server:
         self.gate = Gate(self.tokens, self.sessions, self.connections, limits)
         looking = Looking(self.sio, self.connections, self.bus)
         namespaces: list[Namespace] = [
-            ChatNamespace(
-                self.gate, self.conversations, self.messages, self.membership, self.reading, self.receipts,
-                self.search, looking,
-            ),
+            ChatNamespace(self.gate, self.chat, looking),
             TypingNamespace(self.gate, self.typing, looking),
             PresenceNamespace(self.gate, self.presence),
             SystemNamespace(self.gate, self.notifications),
-        ]  # fmt: skip
+        ]
         check_bound(namespaces)
         for namespace in namespaces:
             self.sio.register_namespace(namespace)
@@ -153,9 +154,7 @@ class Server:
         IdentityRoutes(
             self.users, self.sessions, self.conversations, self.tokens, self.csrf_key, self.settings.production
         ).add_to(rest)
-        chat_routes.add_chat(
-            rest, self.conversations, self.messages, self.membership, self.reading, self.receipts, self.search
-        )
+        chat_routes.add_chat(rest, self.chat)
         chat_routes.add_notifications(rest, self.notifications)
         HealthRoutes(self.health).add_to(rest)
         cors.add_routes(app, rest.routes, self.settings.cors_origins)

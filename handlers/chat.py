@@ -1,4 +1,4 @@
-"""/chat: every command is an action of the messages and conversations nouns."""
+"""/chat: every command is an action of the conversations and messages nouns, as `models.messages.doors` lists them."""
 
 from __future__ import annotations
 
@@ -8,47 +8,19 @@ from contract.types import Empty
 from handlers.base import Gate, Namespace
 from handlers.looking import Looking
 from models.context import Context
-from models.conversations.actions import Conversations
-from models.messages.actions import Messages
-from models.messages.membership import Membership
-from models.messages.reading import Reading
-from models.messages.receipts import Receipts
-from models.messages.search import Search
+from models.messages.doors import Chat
 from realtime.connections import Connection
 
 
 class ChatNamespace(Namespace):
     name = "/chat"
 
-    def __init__(
-        self,
-        gate: Gate,
-        conversations: Conversations,
-        messages: Messages,
-        membership: Membership,
-        reading: Reading,
-        receipts: Receipts,
-        search: Search,
-        looking: Looking,
-    ) -> None:
+    def __init__(self, gate: Gate, doors: Chat, looking: Looking) -> None:
         super().__init__(gate)
-        self._conversations = conversations
-        self._reading = reading
+        self._reading = doors.reading
         self._looking = looking
-        self.bind(chat_commands.CREATE, membership.create)
-        self.bind(chat_commands.LIST, conversations.list_mine)
-        self.bind(chat_commands.GET, conversations.get)
-        self.bind(chat_commands.SEND, messages.send)
-        self.bind(chat_commands.EDIT, messages.edit)
-        self.bind(chat_commands.DELETE, messages.delete)
-        self.bind(chat_commands.REACT, messages.react)
-        self.bind(chat_commands.DELIVERED, receipts.delivered)
-        self.bind(chat_commands.READ, receipts.read)
-        self.bind(chat_commands.HISTORY, reading.history)
-        self.bind(chat_commands.SEARCH, search.search)
-        self.bind(chat_commands.SYNC, reading.sync)
-        self.bind(chat_commands.MEMBERS, membership.members)
-        self.bind(chat_commands.UPDATE, membership.update)
+        for command, action in doors.actions().items():
+            self.bind(command, action)
         self.bind_with_connection(chat_commands.JOIN, self.on_join)
         self.bind_with_connection(chat_commands.LEAVE, self.on_leave)
 

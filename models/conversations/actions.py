@@ -7,7 +7,6 @@ anyone; who is not in `participant_ids` neither sees nor hears anything of it.
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,11 +15,11 @@ from msgspec import UNSET
 from contract import chat, chat_commands
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from contract.types import PARTICIPANTS_MAX, parse_time
+from contract.types import PARTICIPANTS_MAX
 from models.context import Context, new_id, now
 from models.conversations.document import new_member, to_conversation
 from models.conversations.store import ConversationStore
-from models.paging import decode_cursor, encode_cursor
+from models.paging import decode_place, encode_place
 from models.users.actions import Users
 from realtime.publisher import Publisher
 from storage.mongo import Document
@@ -129,15 +128,11 @@ class Conversations:
         return chat.ConversationData(conversation=to_conversation(found, context.user_id), duplicate=True)
 
     async def list_mine(self, context: Context, payload: chat.List) -> chat.ConversationList:
-        before: tuple[str, str] | None = decode_cursor(payload.cursor, tuple[str, str]) if payload.cursor else None
-        try:
-            bound: datetime | None = parse_time(before[0]) if before else None
-        except ValueError:
-            raise invalid("cursor", "is not one this list gave") from None
+        before = decode_place(payload.cursor)
         documents = [
             document
-            for document in await self._store.of_user(context.user_id, bound)
-            if (before is None or bound is None or (document["updated_at"], document["_id"]) < (bound, before[1]))
+            for document in await self._store.of_user(context.user_id, before[0] if before else None)
+            if (before is None or (document["updated_at"], document["_id"]) < before)
             and payload.archived in (None, document["members"][context.user_id]["archived"])
             and payload.type in (None, document["type"])
         ]
@@ -145,7 +140,7 @@ class Conversations:
         last = page[-1] if len(documents) > payload.limit else None
         return chat.ConversationList(
             items=[to_conversation(document, context.user_id) for document in page],
-            next_cursor=encode_cursor([last["updated_at"].isoformat(), last["_id"]]) if last else None,
+            next_cursor=encode_place(last["updated_at"], last["_id"]) if last else None,
         )
 
     async def get(self, context: Context, payload: chat.ConversationTarget) -> chat.ConversationData:

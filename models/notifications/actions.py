@@ -5,7 +5,6 @@ A user keeps the newest KEPT_MAX; older ones are forgotten when new ones come.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET
@@ -13,11 +12,10 @@ from msgspec import UNSET
 from contract import system
 from contract.errors import invalid
 from contract.rooms import user_room
-from contract.types import parse_time
 from models.context import Context, now
 from models.notifications.document import to_notification
 from models.notifications.store import NotificationStore
-from models.paging import decode_cursor, encode_cursor
+from models.paging import decode_place, encode_place
 from realtime.publisher import Publisher
 from storage.mongo import Document
 
@@ -72,7 +70,7 @@ class Notifications:
         if len(everything) > KEPT_MAX:
             await self._store.forget([document["_id"] for document in everything[KEPT_MAX:]])
             everything = everything[:KEPT_MAX]
-        before = self._position(payload.cursor)
+        before = decode_place(payload.cursor)
         matching = [
             document
             for document in everything
@@ -84,19 +82,9 @@ class Notifications:
         more = len(matching) > payload.limit
         return system.NotificationList(
             items=[to_notification(document) for document in page],
-            next_cursor=encode_cursor([page[-1]["created_at"].isoformat(), page[-1]["_id"]]) if more else None,
+            next_cursor=encode_place(page[-1]["created_at"], page[-1]["_id"]) if more else None,
             unread=sum(document["read_at"] is None for document in everything),
         )
-
-    @staticmethod
-    def _position(cursor: str | None) -> tuple[datetime, str] | None:
-        if cursor is None:
-            return None
-        moment, identifier = decode_cursor(cursor, tuple[str, str])
-        try:
-            return parse_time(moment), identifier
-        except ValueError:
-            raise invalid("cursor", "is not one this list gave") from None
 
     async def mark_read(self, context: Context, payload: system.ReadNotifications) -> system.NotificationsRead:
         if payload.all == (payload.ids is not None):

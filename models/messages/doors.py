@@ -1,0 +1,48 @@
+"""Which action each chat command is. Every door, Socket.IO and REST alike, opens on this one table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from contract import chat_commands as commands
+from contract.registry import Command
+from models.context import Context
+from models.conversations.actions import Conversations
+from models.messages.actions import Messages
+from models.messages.membership import Membership
+from models.messages.reading import Reading
+from models.messages.receipts import Receipts
+from models.messages.search import Search
+
+Action = Callable[[Context, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    conversations: Conversations
+    messages: Messages
+    membership: Membership
+    reading: Reading
+    receipts: Receipts
+    search: Search
+
+    def actions(self) -> dict[Command, Action]:
+        """All but `chat:join` and `chat:leave`, which concern a connection."""
+        return {
+            commands.CREATE: self.membership.create,
+            commands.LIST: self.conversations.list_mine,
+            commands.GET: self.conversations.get,
+            commands.SEND: self.messages.send,
+            commands.EDIT: self.messages.edit,
+            commands.DELETE: self.messages.delete,
+            commands.REACT: self.messages.react,
+            commands.DELIVERED: self.receipts.delivered,
+            commands.READ: self.receipts.read,
+            commands.HISTORY: self.reading.history,
+            commands.SEARCH: self.search.search,
+            commands.SYNC: self.reading.sync,
+            commands.MEMBERS: self.membership.members,
+            commands.UPDATE: self.membership.update,
+        }
