@@ -131,7 +131,10 @@ class ConversationMissed(Resource):
 
 
 class SyncData(Resource):
+    """`gone`: named by the cursors, but the caller is not in them (any more)."""
+
     conversations: list[ConversationMissed]
+    gone: list[str]
     more: bool
     synced_at: Timestamp
 

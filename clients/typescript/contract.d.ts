@@ -425,8 +425,10 @@ export interface Sync {
   changed_since?: string | null;
 }
 
+/** `gone`: named by the cursors, but the caller is not in them (any more). */
 export interface SyncData {
   conversations: ConversationMissed[];
+  gone: string[];
   more: boolean;
   synced_at: string;
 }

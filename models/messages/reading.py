@@ -124,7 +124,9 @@ class Reading:
                     has_more=page.has_more,
                 )
             )  # fmt: skip
-        return chat.SyncData(conversations=missed, more=more, synced_at=format_time(synced_at))
+        mine = {document["_id"] for document in documents}
+        gone = [conversation_id for conversation_id in payload.cursors if conversation_id not in mine]
+        return chat.SyncData(conversations=missed, gone=gone, more=more, synced_at=format_time(synced_at))
 
     async def _changed(self, document: Document, user_id: str, since: datetime, cursor: int) -> list[chat.Message]:
         floor = document["members"][user_id]["joined_seq"]
