@@ -65,7 +65,7 @@ from security.limits import CommandLimits, HttpLimits
 from security.passwords import Passwords
 from security.tokens import Tokens
 from storage import embedded
-from storage.mongo import Database
+from storage.mongo import Database, DatabaseError
 
 log = logging.getLogger("parley")
 
@@ -90,7 +90,7 @@ class Server:
             keys.append(secret.make_key(settings.jwt_secret_previous))
         self.csrf_key = keys[0].derive("csrf")
         self.redis = Redis.from_url(settings.redis_url, socket_timeout=5.0) if settings.redis_url else None
-        self.database = Database(mongo_url, settings.mongo_db)
+        self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
         self.bus: Bus = RedisBus(self.redis) if self.redis is not None else MemoryBus()
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
@@ -264,7 +264,7 @@ def main() -> int:
             asyncio.run(serve(settings))
         else:
             uvloop.run(serve(settings))
-    except (configuration.SettingsError, embedded.EmbeddedError) as error:
+    except (configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError) as error:
         print(f"parley cannot start: {error}", file=sys.stderr)
         return 1
     except OSError as error:

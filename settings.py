@@ -20,11 +20,11 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     data_dir: Path = field(default_factory=lambda: Path("data"))
-    mongo_url: str | None = None
+    mongo_url: str | None = field(default=None, repr=False)
     mongo_db: str = "parley"
-    redis_url: str | None = None
-    jwt_secret: str | None = None
-    jwt_secret_previous: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
+    jwt_secret: str | None = field(default=None, repr=False)
+    jwt_secret_previous: str | None = field(default=None, repr=False)
     rate_limit_scale: float = 1.0
     connections_per_user_max: int = 20
     cors_origins: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Settings:
     access_token_ttl_s: int = 900
     refresh_token_ttl_s: int = 30 * 24 * 3600
     bcrypt_rounds: int = 12
-    password_pepper: str = ""
+    password_pepper: str = field(default="", repr=False)
     log_level: str = "INFO"
     connect_timeout_s: float = 45.0
     drain_timeout_s: float = 8.0
@@ -55,13 +55,20 @@ def _number(env: Mapping[str, str], name: str, default: float, low: float, high:
     return value
 
 
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = _number(env, name, default, low, high)
+    if value != int(value):
+        raise SettingsError(f"{name} must be a whole number, not {env[name]}")
+    return int(value)
+
+
 def load(env: Mapping[str, str] | None = None) -> Settings:
     """Reads and checks the environment. Raises SettingsError with one line a person can act on."""
     env = os.environ if env is None else env
     settings = Settings(
         env=env.get("PARLEY_ENV") or "development",
         host=env.get("HOST") or "127.0.0.1",
-        port=int(_number(env, "PORT", 8000, 0, 65535)),
+        port=_whole(env, "PORT", 8000, 0, 65535),
         data_dir=Path(env.get("DATA_DIR") or "data").absolute(),
         mongo_url=env.get("MONGO_URL") or None,
         mongo_db=env.get("MONGO_DB") or "parley",
@@ -69,12 +76,12 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         jwt_secret=env.get("JWT_SECRET") or None,
         jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS") or None,
         rate_limit_scale=_number(env, "RATE_LIMIT_SCALE", 1.0, 0, 1e6),
-        connections_per_user_max=int(_number(env, "MAX_CONNECTIONS_PER_USER", 20, 1, 1e6)),
+        connections_per_user_max=_whole(env, "MAX_CONNECTIONS_PER_USER", 20, 1, 1_000_000),
         cors_origins=tuple(o.strip() for o in env.get("CORS_ORIGINS", "").split(",") if o.strip()),
-        trusted_proxies=int(_number(env, "TRUSTED_PROXIES", 0, 0, 10)),
-        access_token_ttl_s=int(_number(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400)),
-        refresh_token_ttl_s=int(_number(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600)),
-        bcrypt_rounds=int(_number(env, "BCRYPT_ROUNDS", 12, 4, 16)),
+        trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
+        access_token_ttl_s=_whole(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400),
+        refresh_token_ttl_s=_whole(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600),
+        bcrypt_rounds=_whole(env, "BCRYPT_ROUNDS", 12, 4, 16),
         password_pepper=env.get("PASSWORD_PEPPER", ""),
         log_level=(env.get("LOG_LEVEL") or "INFO").upper(),
         connect_timeout_s=_number(env, "CONNECT_TIMEOUT_S", 45.0, 0.1, 600),
@@ -89,8 +96,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"PARLEY_ENV must be development or production, not {settings.env!r}")
     if settings.mongo_url and not settings.jwt_secret:
         raise SettingsError("JWT_SECRET is required when MONGO_URL is set: every process must share it")
-    if settings.jwt_secret and len(settings.jwt_secret.encode()) < 32:
-        raise SettingsError("JWT_SECRET must have at least 32 bytes; make one with: openssl rand -hex 32")
+    for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):
+        if secret and len(secret.encode()) < 32:
+            raise SettingsError(f"{name} must have at least 32 bytes; make one with: openssl rand -hex 32")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
     if settings.production:

@@ -184,7 +184,7 @@ class Edit(Payload):
 
     message_id: Id
     text: Annotated[MessageText, Meta(min_length=1)]
-    version: Annotated[int, Meta(ge=1)] | None = None
+    version: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
 
 
 class MessageTarget(Payload):

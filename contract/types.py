@@ -12,8 +12,10 @@ from msgspec import Meta
 TEXT_CHARS_MAX = 10_000
 PARTICIPANTS_MAX = 1_024
 PAGE_MAX = 200
+# In Python `$` also matches before a last newline; this ends a pattern for good there and in JavaScript.
+END = r"$(?!\n)"
 
-Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+" + END)]
 ClientId = Annotated[
     str, Meta(min_length=1, max_length=64, description="made by the client; makes the command safe to repeat")
 ]
@@ -21,7 +23,7 @@ Timestamp = Annotated[
     str,
     Meta(
         max_length=40,
-        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$",
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)" + END,
         extra_json_schema={"format": "date-time"},
         description="RFC 3339, UTC, milliseconds",
     ),
@@ -32,17 +34,17 @@ Cursor = Annotated[str, Meta(min_length=1, max_length=512, description="opaque; 
 MessageText = Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
 Title = Annotated[str, Meta(min_length=1, max_length=120)]
 PersonName = Annotated[str, Meta(min_length=1, max_length=80)]
-Emoji = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[^\s.$\x00-\x1f]+$")]
+Emoji = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[^\s.$\x00-\x1f]+" + END)]
 Email = Annotated[
     str,
     Meta(
         min_length=3,
         max_length=254,
-        pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+$",
+        pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+" + END,
         extra_json_schema={"format": "email"},
     ),
 ]
-Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164")]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}" + END, description="E.164")]
 
 
 class Payload(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +59,7 @@ class Empty(Payload):
     """A command without particulars, or an acknowledgement without data."""
 
 
-_FIELD_AT = re.compile(r"^(?P<reason>.*?) - at `(?P<path>[^`]*)`$", re.DOTALL)
+_FIELD_AT = re.compile(r"^(?P<reason>.*?) - at (?:`key` in )?`(?P<path>[^`]*)`$", re.DOTALL)
 _FIELD_NAMED = re.compile(r"`(?P<name>[^`]+)`")
 
 
@@ -82,4 +84,7 @@ def format_time(moment: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """The inverse of `format_time`; any RFC 3339 offset is taken. Raises ValueError."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError as error:  # the first and last days of the calendar, seen from another time zone
+        raise ValueError(str(error)) from None

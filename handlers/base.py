@@ -128,6 +128,8 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
             async with database_errors():
                 identity = await self.gate.authenticate(auth)
                 connection = await self.gate.connections.attach(eio_sid, self.name, sid, identity)
+                # A revocation that came while we looked closed whoever was attached then, and we were not yet.
+                self.gate.sessions.require_not_revoked(identity.session_id)
                 context = Context(identity.user_id, identity.session_id, identity.role, request_id, sid)
                 await self.entered(connection, sid, context)
         except Exception as error:

@@ -12,19 +12,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import engineio
 import msgspec
 import socketio
-from aiohttp import web
-from engineio import async_socket, exceptions, packet, payload
-from engineio.async_drivers import aiohttp as aiohttp_driver
+from engineio import exceptions
 from socketio import packet as sio_packet
 
 from contract.errors import ParleyError
 from contract.registry import RESERVED_EVENTS
+from realtime.session import EngineServer
 
 log = logging.getLogger("parley.engine")
 
@@ -32,9 +31,6 @@ MESSAGE_BYTES_MAX = 262_144
 PING_INTERVAL_S = 25
 PING_TIMEOUT_S = 20
 DRAIN_RETRY_MS = 1_000
-
-# A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
-payload.Payload.max_decode_packets = 10_000
 
 
 class Json:
@@ -54,79 +50,16 @@ class Json:
             raise ValueError(str(error)) from None
 
 
-class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
-    """One Engine.IO session. Whatever goes wrong with what it sent closes it; nothing is left waiting."""
+class Packet(sio_packet.Packet):  # type: ignore[misc]
+    """Placeholders must name an attachment there is: Python would take -1 for the last."""
 
-    async def receive(self, pkt: Any) -> None:
-        try:
-            await super().receive(pkt)
-        except exceptions.UnknownPacketError:
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR)
-
-    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
-        # Waiting for the queue to empty needs a client that still reads; one that misbehaves may not.
-        await super().close(wait=False, abort=abort, reason=reason)
-        await self.queue.put(None)
-
-    async def _websocket_handler(self, ws: Any) -> None:
-        try:
-            await super()._websocket_handler(ws)
-        except (ValueError, TypeError, IndexError, OSError, exceptions.EngineIOError) as error:
-            log.info("closing %s: malformed frame: %s", self.sid, error)
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR)
-            await ws.close()
-
-    async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        try:
-            await super().handle_post_request(environ)
-        except (ValueError, TypeError, IndexError) as error:
-            log.info("closing %s: malformed payload: %s", self.sid, error)
-            raise exceptions.EngineIOError(str(error)) from error
-
-
-class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
-    """No permessage-deflate: it costs a connection 118 KB and a deflate per message, for frames of 200 bytes."""
-
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
-        await self._sock.prepare(environ["aiohttp.request"])
-        self.environ = environ
-        await self.handler(self)
-        return self._sock
-
-
-class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """Makes `EngineSession`s without deflate, and closes those that never say which namespace they want."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._async: dict[str, Any] = {**self._async, "websocket": PlainWebSocket}
-
-    async def _handle_connect(self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None) -> Any:
-        if self.start_service_task:
-            self.start_service_task: bool = False
-            self.service_task_handle = self.start_background_task(self._service_task)
-        sid = self.generate_id()
-        session = self.sockets[sid] = EngineSession(self, sid)
-        await session.send(packet.Packet(packet.OPEN, self._handshake(sid, transport)))
-        await self._trigger_event("connect", sid, environ, run_async=False)
-        session.schedule_ping()
-        if transport == "websocket":
-            answer = await session.handle_get_request(environ)
-            if session.closed:
-                self.sockets.pop(sid, None)
-            return answer
-        session.connected = True
-        return self._ok(await session.poll(), jsonp_index=jsonp_index)
-
-    def _handshake(self, sid: str, transport: str) -> dict[str, Any]:
-        return {
-            "sid": sid,
-            "upgrades": self._upgrades(sid, transport),
-            "pingTimeout": int(self.ping_timeout * 1000),
-            "pingInterval": int(self.ping_interval * 1000),
-            "maxPayload": self.max_http_buffer_size,
-        }
+    @classmethod
+    def _reconstruct_binary_internal(cls, data: Any, attachments: list[bytes]) -> Any:
+        if isinstance(data, dict) and data.get("_placeholder") is True:
+            number = data.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise ValueError("a placeholder of no attachment")
+        return super()._reconstruct_binary_internal(data, attachments)
 
 
 def origin_check(origins: Sequence[str]) -> Callable[[str | None, dict[str, Any]], bool]:
@@ -153,6 +86,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             engineio_logger=False, ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S,
             max_http_buffer_size=MESSAGE_BYTES_MAX, cors_allowed_origins=origin_check(origins), namespaces=[],
         )  # fmt: skip
+        self.packet_class = Packet
         self._connect_timeout_s = connect_timeout_s
         self._silent: dict[str, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -243,6 +177,10 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             if pkt.data is not None and not isinstance(pkt.data, dict):
                 raise ValueError("CONNECT takes an object")
             return
+        if pkt.packet_type > sio_packet.BINARY_ACK:
+            raise ValueError("an unknown packet type")
+        if pkt.packet_type >= sio_packet.BINARY_EVENT and not 0 < pkt.attachment_count <= 10:
+            raise ValueError("a binary packet with no or too many attachments")
         if pkt.packet_type == sio_packet.CONNECT_ERROR:
             raise ValueError("CONNECT_ERROR from a client")
         if pkt.packet_type == sio_packet.DISCONNECT:
@@ -259,8 +197,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             raise ValueError("a packet before CONNECT")
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        if timer := self._silent.pop(eio_sid, None):
-            timer.cancel()
+        if eio_sid not in self.environ:
+            return
         name = (namespace or "/").partition("?")[0]
         error: ParleyError | None = None
         if name not in self.namespace_handlers:
@@ -270,7 +208,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         elif self.manager.sid_from_eio_sid(eio_sid, name) is not None:
             error = ParleyError("conflict", f"This connection is on {name} already.")
         if error is not None:
-            refusal = {"message": error.message, "data": error.body(request_id="")}
+            refusal = {"message": error.message, "data": error.body(secrets.token_hex(8))}
             await self._send_packet(eio_sid, self.packet_class(sio_packet.CONNECT_ERROR, data=refusal, namespace=name))
             return
         await super()._handle_connect(eio_sid, name, data)
+        if self.manager.sid_from_eio_sid(eio_sid, name) is None:
+            return  # refused: the time to log in runs on
+        if timer := self._silent.pop(eio_sid, None):
+            timer.cancel()
+        if eio_sid not in self.environ:  # it closed while its log-in was checked
+            await self._handle_disconnect(eio_sid, name, self.reason.TRANSPORT_CLOSE)

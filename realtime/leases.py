@@ -70,14 +70,19 @@ class RedisDirectory:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._process = secrets.token_hex(8)
+        self._leased = False
+        self._lost = False
 
     async def join(self, user_id: str) -> bool:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.scard(_user_key(user_id))
             pipe.sadd(_user_key(user_id), self._process)
             pipe.sadd(_process_key(self._process), user_id)
-            pipe.zadd(_PROCESSES, {self._process: time.time() + LEASE_S})
-            before, *_ = await pipe.execute()
+            pipe.zadd(_PROCESSES, {self._process: time.time() + LEASE_S}, nx=True)
+            before, _, _, new = await pipe.execute()
+        # A lease that should have been there was lost, and with it whom we held: the next renewal says it again.
+        self._lost = self._lost or bool(new and self._leased)
+        self._leased = True
         return int(before) == 0
 
     async def leave(self, user_ids: Iterable[str]) -> list[str]:
@@ -99,7 +104,8 @@ class RedisDirectory:
             pipe.zscore(_PROCESSES, self._process)
             pipe.zadd(_PROCESSES, {self._process: time.time() + LEASE_S})
             known, _ = await pipe.execute()
-        if known is None and users:
+        lost, self._lost, self._leased = self._lost or (known is None and self._leased), False, True
+        if lost and users:
             await self._announce_again(users)
         gone: list[str] = []
         expired: Any = await self._redis.zrangebyscore(_PROCESSES, 0, time.time())

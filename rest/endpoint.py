@@ -142,14 +142,17 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError:
+        raise ParleyError("malformed_json", "The body is not encoded as its headers say.") from None
     if not raw:
         return {}
     if request.content_type not in ("application/json", "application/octet-stream"):
         raise ParleyError("unsupported_media_type")
     try:
         fields = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ParleyError("malformed_json", f"The body is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise ParleyError(

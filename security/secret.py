@@ -9,6 +9,12 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+BYTES_MIN = 32
+
+
+class SecretError(RuntimeError):
+    """The stored secret cannot be used; the text says what to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -30,22 +36,26 @@ def make_key(secret: str) -> Key:
 def load_or_create(data_dir: Path) -> str:
     """The secret in DATA_DIR/secret (mode 0600), made at the first start."""
     path = data_dir / "secret"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        pass
+    if path.exists():
+        return _load(path)
     data_dir.mkdir(parents=True, exist_ok=True)
-    secret = secrets.token_hex(32)
     # Written aside and linked into place: a crash or a second process never leaves or reads half a secret.
-    aside = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
+    aside = path.with_suffix(f".{secrets.token_hex(8)}")
     try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(BYTES_MIN))
+            file.flush()
+            os.fsync(file.fileno())
         os.link(aside, path)
     except FileExistsError:
-        return path.read_text().strip()
+        pass  # another process was faster: its secret is everybody's
     finally:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
+    return _load(path)
+
+
+def _load(path: Path) -> str:
+    secret = path.read_text().strip()
+    if len(secret.encode()) < BYTES_MIN:
+        raise SecretError(f"{path} does not hold a secret of {BYTES_MIN} bytes; remove it to have a new one made")
     return secret

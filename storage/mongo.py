@@ -32,27 +32,39 @@ Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 
 
-class Database:
-    """Collections by name, index creation and a health probe. `embedded` tells which server answers."""
+class DatabaseError(RuntimeError):
+    """No database answers at the given address; the text is for the operator."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._client: Any = AsyncIOMotorClient(
-            url, timeoutMS=CALL_TIMEOUT_MS, tz_aware=True, appname="parley", maxPoolSize=64
+
+class Database:
+    """Collections by name, index creation and a health probe. `embedded` tells which server answers.
+
+    `single`: on a replica set a call is worth repeating until its time is over, since another member takes over. A
+    single server has no other, so its callers should hear within `serverSelectionTimeoutMS` that it is gone.
+    """
+
+    def __init__(self, url: str, name: str, single: bool = False) -> None:
+        limits: dict[str, Any] = (
+            {"socketTimeoutMS": CALL_TIMEOUT_MS, "waitQueueTimeoutMS": CALL_TIMEOUT_MS, "retryReads": False}
+            if single
+            else {"timeoutMS": CALL_TIMEOUT_MS}
         )
+        self._client: Any = AsyncIOMotorClient(url, tz_aware=True, appname="parley", maxPoolSize=64, **limits)
         self._db = self._client.get_database(
             name, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
         )
         self.embedded = False
 
     async def connect(self, wait_s: float = 30.0) -> None:
-        """Waits for the server; raises what it last said when the time is over."""
+        """Waits for the server; raises DatabaseError with what it last said when the time is over."""
         deadline = time.monotonic() + wait_s
         while True:
             try:
                 hello = await self._client.admin.command("hello")
-            except PyMongoError:
+            except PyMongoError as error:
                 if time.monotonic() > deadline:
-                    raise
+                    text = str(error).partition(",")[0][:200]
+                    raise DatabaseError(f"the database at MONGO_URL does not answer: {text}") from None
                 await asyncio.sleep(0.2)
             else:
                 self.embedded = hello.get("setName") == "secantus"

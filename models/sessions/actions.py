@@ -44,6 +44,7 @@ class Sessions:
         self._bus = bus
         self._ttl = timedelta(seconds=refresh_ttl_s)
         self._live_until: dict[str, float] = {}
+        self._revoked: dict[str, None] = {}
         bus.subscribe("session_revoked", self._forget)
 
     async def open(self, user_id: str, role: str, device: Device | None, client: Client) -> Tokens:
@@ -133,9 +134,18 @@ class Sessions:
         document = await self._store.find(session_id)
         if document is None or document["revoked_at"] is not None or document["expires_at"] <= now():
             raise ParleyError("session_revoked")
+        self.require_not_revoked(session_id)
         if len(self._live_until) >= CACHE_MAX:
             self._live_until.clear()
         self._live_until[session_id] = clock + LIVE_CACHE_S
 
+    def require_not_revoked(self, session_id: str) -> None:
+        """Raises session_revoked if this process heard of it, perhaps while someone was waiting for the database."""
+        if session_id in self._revoked:
+            raise ParleyError("session_revoked")
+
     async def _forget(self, data: dict[str, str]) -> None:
         self._live_until.pop(data["session_id"], None)
+        self._revoked[data["session_id"]] = None
+        if len(self._revoked) > CACHE_MAX:
+            del self._revoked[next(iter(self._revoked))]

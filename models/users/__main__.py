@@ -24,7 +24,7 @@ from security import secret
 from security.passwords import Passwords
 from security.tokens import Tokens
 from storage import embedded
-from storage.mongo import Database
+from storage.mongo import Database, DatabaseError
 
 
 async def _create(settings: configuration.Settings, payload: Register, url: str) -> str:
@@ -65,7 +65,9 @@ def main() -> int:
         field, reason = explain(error)
         print(f"{field}: {reason}", file=sys.stderr)
         return 2
-    except (ParleyError, configuration.SettingsError, embedded.EmbeddedError) as error:
+    except (
+        ParleyError, configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError,
+    ) as error:  # fmt: skip
         print(error, file=sys.stderr)
         return 1
     finally:

@@ -1,0 +1,248 @@
+"""What the tests of bad input share: a small scene, a valid example of every command, and ways to spoil it.
+
+The spoilt values are made from the JSON Schema that the documents publish, so a limit that is published and not kept
+fails, and a new field is covered without a new line here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from contract.catalogue import COMMANDS
+from contract.registry import NAMESPACES, Command
+from server import Server
+from settings import Settings
+from tests.support import SECRET, Crowd, Raw, serving
+
+Json = dict[str, Any]
+ERROR_KEYS = {"code", "message", "details", "retryable", "retry_after_ms", "request_id"}
+
+
+@dataclass(slots=True)
+class Stage:
+    """Ada's own connection and what lies around her: a group with Ben, their direct talk, and one she is not in."""
+
+    url: str
+    server: Server
+    settings: Settings
+    ada: Raw
+    ada_id: str
+    ben_id: str
+    token: str
+    ben_token: str
+    session_id: str
+    group: str
+    direct: str
+    foreign: str
+    own: str
+    bens: str
+    deleted: str
+    foreign_message: str
+
+
+def settings_for_tests(tmp: Any, **fields: Any) -> Settings:
+    name = f"t_{secrets.token_hex(6)}"
+    basics: Json = {"mongo_db": name, "jwt_secret": SECRET, "rate_limit_scale": 0, "bcrypt_rounds": 4}
+    return Settings(data_dir=tmp, **basics | fields)
+
+
+@contextlib.asynccontextmanager
+async def staged(settings: Settings, mongo_url: str) -> AsyncIterator[Stage]:
+    async with serving(settings, mongo_url) as (server, url):
+        crowd = Crowd(url)
+        try:
+            async with Raw(url) as raw:
+                stage = await _set_up(crowd, server, settings, raw)
+                for namespace in NAMESPACES:
+                    assert (await raw.connect(namespace, stage.token)).startswith(f"40{namespace},")
+                yield stage
+        finally:
+            await crowd.close()
+
+
+async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) -> Stage:
+    ada, ben, eve = [await crowd.account(name) for name in ("Ada", "Ben", "Eve")]
+
+    async def conversation(token: str, kind: str, *others: str) -> str:
+        body: Json = {"type": kind, "participant_ids": list(others), "client_id": f"{kind}-{others}"[:64]}
+        path = "/api/v1/chat/conversations"
+        return str((await crowd.rest.request("POST", path, body, token))["id"])
+
+    async def message(token: str, where: str, text: str) -> str:
+        path = f"/api/v1/chat/conversations/{where}/messages"
+        body = {"client_id": secrets.token_hex(8), "text": text}
+        return str((await crowd.rest.request("POST", path, body, token))["id"])
+
+    group = await conversation(ada.access_token, "group", ben.id)
+    direct = await conversation(ada.access_token, "direct", ben.id)
+    foreign = await conversation(eve.access_token, "group", ben.id)
+    deleted = await message(ada.access_token, group, "soon gone")
+    await crowd.rest.request("DELETE", f"/api/v1/chat/messages/{deleted}", None, ada.access_token)
+    sessions = await crowd.rest.request("GET", "/api/v1/auth/sessions", None, ada.access_token)
+    return Stage(
+        url=crowd.url, server=server, settings=settings, ada=raw, ada_id=ada.id, ben_id=ben.id,
+        token=ada.access_token, ben_token=ben.access_token, session_id=sessions["items"][0]["id"],
+        group=group, direct=direct, foreign=foreign, deleted=deleted,
+        own=await message(ada.access_token, group, "mine"), bens=await message(ben.access_token, group, "his"),
+        foreign_message=await message(eve.access_token, foreign, "theirs"),
+    )  # fmt: skip
+
+
+Example = Callable[[Stage], Json]
+
+# One row for each command: a payload that succeeds however often it is sent, with every field that has a limit.
+EXAMPLES: dict[str, Example] = {
+    "auth:refresh": lambda s: {"token": s.token},
+    "chat:create": lambda s: {"type": "group", "participant_ids": [s.ben_id], "client_id": "example", "title": "Tea"},
+    "chat:list": lambda s: {"limit": 5, "archived": False, "type": "group"},
+    "chat:get": lambda s: {"conversation_id": s.group},
+    "chat:join": lambda s: {"conversation_id": s.group, "since_seq": 0},
+    "chat:leave": lambda s: {"conversation_id": s.group},
+    "chat:send": lambda s: {"conversation_id": s.group, "client_id": "example", "text": "Hello", "reply_to": s.own},
+    "chat:edit": lambda s: {"message_id": s.own, "text": "mine, better"},
+    "chat:delete": lambda s: {"message_id": s.deleted},
+    "chat:react": lambda s: {"message_id": s.own, "emoji": "👍", "on": True},
+    "chat:delivered": lambda s: {"conversation_id": s.group, "seq": 1},
+    "chat:read": lambda s: {"conversation_id": s.group, "seq": 1},
+    "chat:history": lambda s: {"conversation_id": s.group, "after_seq": 0, "limit": 5},
+    "chat:search": lambda s: {"query": "mine", "conversation_id": s.group, "limit": 5},
+    "chat:sync": lambda s: {"cursors": {s.group: 0}, "changed_since": "2026-01-01T00:00:00.000Z"},
+    "chat:members": lambda s: {"conversation_id": s.group, "add": [s.ben_id]},
+    "chat:update": lambda s: {"conversation_id": s.group, "title": "Tea", "muted": False, "pinned_message_ids": []},
+    "notification:list": lambda s: {"limit": 5, "kind": "mention", "unread": True},
+    "notification:preferences": lambda s: {"muted_kinds": ["mention"]},
+    "notification:read": lambda s: {"ids": ["n_1"]},
+    "presence:set": lambda s: {"status": "away", "text": "Lunch"},
+    "presence:subscribe": lambda s: {"user_ids": [s.ben_id]},
+    "presence:unsubscribe": lambda s: {"user_ids": [s.ben_id]},
+    "typing:start": lambda s: {"conversation_id": s.group},
+    "typing:stop": lambda s: {"conversation_id": s.group},
+}
+
+COMMAND_NAMES = sorted(COMMANDS)
+
+
+def where(command: Command) -> str:
+    return "/system" if command.namespace == "*" else command.namespace
+
+
+class Bad(NamedTuple):
+    """A field with a value it must not have.
+
+    `kind` is type, limit, form (pattern or enum), newline (after a value that has a pattern) or shape (of an object).
+    """
+
+    kind: str
+    field: str
+    value: Any
+
+
+def bad_values(payload: type[msgspec.Struct], example: Json) -> Iterator[Bad]:
+    schema = msgspec.json.schema(payload)
+    defs: Json = schema["$defs"]
+    for field, shape in defs[payload.__name__]["properties"].items():
+        for kind, value in _bad(shape, defs, example.get(field), nullable=False):
+            yield Bad(kind, field, value)
+
+
+def required(payload: type[msgspec.Struct]) -> list[str]:
+    names: list[str] = msgspec.json.schema(payload)["$defs"][payload.__name__].get("required", [])
+    return names
+
+
+def _bad(shape: Json, defs: Json, example: Any, nullable: bool) -> Iterator[tuple[str, Any]]:
+    if "$ref" in shape:
+        shape = defs[shape["$ref"].rsplit("/", 1)[-1]]
+    if "anyOf" in shape:
+        options = [option for option in shape["anyOf"] if option != {"type": "null"}]
+        assert len(options) == 1, "a union of several types needs a rule here"
+        yield from _bad(options[0], defs, example, nullable=len(options) < len(shape["anyOf"]))
+        return
+    if not nullable and None not in shape.get("enum", ()):
+        yield "type", None
+    if "enum" in shape:
+        yield from (("type", 7), ("type", ["x"]), ("form", "nonsense"), ("form", ""))
+        return
+    spoil = {"string": _bad_string, "integer": _bad_integer, "boolean": _bad_boolean, "array": _bad_array}
+    yield from spoil.get(shape["type"], _bad_object)(shape, defs, example)
+
+
+def _bad_string(shape: Json, defs: Json, example: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("type", wrong) for wrong in (7, True, 1.5, ["x"], {"x": "y"}))
+    if "maxLength" in shape:
+        yield "limit", "x" * (shape["maxLength"] + 1)
+    if shape.get("minLength"):
+        yield "limit", ""
+    if "pattern" in shape:
+        yield "form", " "
+        yield "form", "x y"
+        if isinstance(example, str):
+            yield "newline", f"{example}\n"
+
+
+def _bad_integer(shape: Json, defs: Json, example: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("type", wrong) for wrong in ("7", True, 1.5, [7], {"x": 7}))
+    if "maximum" in shape:
+        yield "limit", shape["maximum"] + 1
+        yield "limit", 10**30
+    if "minimum" in shape:
+        yield "limit", shape["minimum"] - 1
+        yield "limit", -(10**30)
+
+
+def _bad_boolean(shape: Json, defs: Json, example: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("type", wrong) for wrong in ("yes", 1, [True], {"x": True}))
+
+
+def _bad_array(shape: Json, defs: Json, example: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("type", wrong) for wrong in ("x", 7, True, {"0": "x"}))
+    item = example[0] if example else "c_1" if shape["items"].get("type") == "string" else "mention"
+    if "maxItems" in shape:
+        yield "limit", [item] * (shape["maxItems"] + 1)
+    if shape.get("minItems"):
+        yield "limit", []
+    for kind, value in _bad(shape["items"], defs, item, nullable=False):
+        yield kind, [value]
+
+
+def _bad_object(shape: Json, defs: Json, example: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("type", wrong) for wrong in ("x", 7, True, ["x"]))
+    if "maxProperties" in shape:
+        yield "limit", {f"c_{number}": 1 for number in range(shape["maxProperties"] + 1)}
+    if "propertyNames" in shape:
+        for kind, key in _bad_string(shape["propertyNames"], defs, "c_1"):
+            if isinstance(key, str):
+                yield kind, {key: 1}  # JSON has no other keys
+    if isinstance(shape.get("additionalProperties"), dict):
+        for kind, value in _bad(shape["additionalProperties"], defs, None, nullable=False):
+            yield kind, {"c_1": value}
+    for name, inner in shape.get("properties", {}).items():
+        for kind, value in _bad(inner, defs, (example or {}).get(name), nullable=False):
+            yield kind, {**(example or {}), name: value}
+    if shape.get("additionalProperties") is False:
+        yield "shape", {**(example or {}), "colour": "red"}
+
+
+def check_error(error: Json, codes: tuple[str, ...], code: str) -> None:
+    """The error object is whole, its code is the one expected, and declared."""
+    assert set(error) == ERROR_KEYS
+    assert error["code"] == code, error
+    assert error["code"] in codes, f"{error['code']} is not declared: {codes}"
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert isinstance(error["retryable"], bool)
+    assert error["request_id"]
+    if code == "validation_failed":
+        assert error["details"], error
+        assert all(set(detail) == {"field", "reason"} for detail in error["details"])
+
+
+def brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:50]}… ({len(text)} characters)"
