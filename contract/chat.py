@@ -77,13 +77,15 @@ class Conversation(Resource):
 
 
 class Receipt(Resource):
-    """`unread` is sent only to the reader's own devices."""
+    """`unread` is sent only to the reader's own devices, with the `last_seq` up to which it counts: a message beyond
+    that, already here or yet to come, adds to it."""
 
     conversation_id: str
     user_id: str
     delivered_seq: int
     read_seq: int
     unread: int | UnsetType = UNSET
+    last_seq: int | UnsetType = UNSET
 
 
 class ConversationData(Resource):

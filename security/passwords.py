@@ -40,7 +40,7 @@ class Passwords:
     """
 
     def __init__(self, pepper: str, rounds: int) -> None:
-        self._pepper = b"parley password 1:" + pepper.encode()
+        self._pepper = pepper.encode()
         self._rounds = rounds
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
         self._decoy = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))

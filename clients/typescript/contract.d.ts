@@ -342,13 +342,15 @@ export interface Readiness {
   components: Record<string, ComponentHealth>;
 }
 
-/** `unread` is sent only to the reader's own devices. */
+/** `unread` is sent only to the reader's own devices, with the `last_seq` up to which it counts: a message beyond
+    that, already here or yet to come, adds to it. */
 export interface Receipt {
   conversation_id: string;
   user_id: string;
   delivered_seq: number;
   read_seq: number;
   unread?: number;
+  last_seq?: number;
 }
 
 export interface ReceiptData {

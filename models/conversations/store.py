@@ -54,6 +54,7 @@ class ConversationStore:
         self._conversations = database.collection("conversations")
         self._advances = Batches(self._advance_batch)
         self._cache: OrderedDict[str, tuple[float, Document]] = OrderedDict()
+        self._forgotten_at: OrderedDict[str, float] = OrderedDict()
         self._bus = bus
         bus.subscribe("conversation_changed", self._forget)
 
@@ -66,8 +67,10 @@ class ConversationStore:
         return True
 
     async def find(self, conversation_id: str) -> Document | None:
+        asked_at = time.monotonic()
         found: Document | None = await self._conversations.find_one({"_id": conversation_id})
-        if found is not None:
+        # What was read before a change that we were told of meanwhile must not come back as what we remember.
+        if found is not None and self._forgotten_at.get(conversation_id, 0.0) < asked_at:
             self._remember(found)
         return found
 
@@ -112,8 +115,11 @@ class ConversationStore:
             moved = bool((await self._conversations.update_one(_head_before(message), update)).modified_count)
         entry = self._cache.get(message["conversation_id"])
         if entry is not None and moved and entry[1]["last_seq"] == message["seq"] - 1:
+            # All that the update changed, at once: whoever holds this document may count with it.
             entry[1]["last_seq"] = message["seq"]
             entry[1]["last_message"] = message
+            if message["sender_id"] in entry[1]["members"]:
+                entry[1]["members"][message["sender_id"]]["sent"] += 1
         return moved
 
     async def _advance_batch(self, messages: Sequence[Document]) -> list[bool]:
@@ -170,3 +176,7 @@ class ConversationStore:
 
     async def _forget(self, data: dict[str, Any]) -> None:
         self._cache.pop(data["id"], None)
+        self._forgotten_at[data["id"]] = time.monotonic()
+        self._forgotten_at.move_to_end(data["id"])
+        while len(self._forgotten_at) > CACHE_MAX:
+            self._forgotten_at.popitem(last=False)

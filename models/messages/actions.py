@@ -144,7 +144,11 @@ class Messages:
                 continue
             await self._conversations.touch(changed)
             data = chat.MessageData(message=to_message(changed))
-            rooms = [user_room(user_id) for user_id in conversation["participant_ids"]]
+            rooms = [
+                user_room(user_id)
+                for user_id in conversation["participant_ids"]
+                if conversation["members"][user_id]["joined_seq"] < changed["seq"]
+            ]
             await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
             return data
         raise ParleyError("conflict")

@@ -47,7 +47,7 @@ class Receipts:
                 member.update(marks)
             receipt = to_receipt(document, context.user_id)
             own = to_receipt(document, context.user_id)
-            own.unread = unread(document, context.user_id)
+            own.unread, own.last_seq = unread(document, context.user_id), document["last_seq"]
             if marks:
                 others = [user_room(user_id) for user_id in document["participant_ids"] if user_id != context.user_id]
                 await self._publisher.publish(chat_commands.RECEIPT_EVENT, others, receipt)
