@@ -109,8 +109,9 @@ class RedisManager(_RoomIndex, AsyncRedisManager):  # type: ignore[misc]
             "skip_sid": skip_sid, "callback": None, "host_id": self.host_id,
             "order": [order.key, order.seq, order.settled],
         }  # fmt: skip
-        await self._handle_emit(message)
-        await self._publish(message)
+        async with self.sequencer.turn(order.key, order.seq, order.settled):
+            await super()._handle_emit(message)
+            await self._publish(message)
 
     async def _handle_emit(self, message: dict[str, Any]) -> None:
         order = message.get("order")

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 log = logging.getLogger("parley.ordering")
 
@@ -24,18 +25,19 @@ TRACKED_MAX = 100_000
 
 
 class _Track:
-    """`next_seq` None: this conversation is new here and its place is not known yet."""
+    """`next_seq` None: this conversation is new here, its place not known yet. `turn`: one of ours is going out."""
 
-    __slots__ = ("held", "next_seq", "timer")
+    __slots__ = ("held", "next_seq", "timer", "turn")
 
     def __init__(self) -> None:
         self.next_seq: int | None = None
-        self.held: dict[int, Deliver] = {}
+        self.held: dict[int, Deliver | asyncio.Future[None]] = {}
         self.timer: asyncio.TimerHandle | None = None
+        self.turn = False
 
 
 class Sequencer:
-    """`accept` delivers now, or later in order. One per process."""
+    """`accept` takes what other processes publish, `turn` brackets what this one does. One per process."""
 
     def __init__(self, hold_s: float = HOLD_S, tracked_max: int = TRACKED_MAX) -> None:
         self._hold_s = hold_s
@@ -45,12 +47,8 @@ class Sequencer:
         self.gaps = 0
 
     async def accept(self, key: str, seq: int, settled: bool, deliver: Deliver) -> None:
-        track = self._tracks.get(key)
-        if track is None:
-            track = self._tracks[key] = _Track()
-            self._evict()
-        else:
-            self._tracks.move_to_end(key)
+        """Delivers now, or later in order."""
+        track = self._track(key)
         if self._must_wait(track, seq, settled):
             track.held[seq] = deliver
             self._start_timer(track)
@@ -59,14 +57,51 @@ class Sequencer:
         try:
             await deliver()
         finally:
-            if track.held:
-                # Not inline: the caller's acknowledgement of `seq` is yet to be sent, and must come before seq + 1.
-                asyncio.get_running_loop().call_soon(self._spawn, track, False)
+            self._go_on(track)
+
+    @asynccontextmanager
+    async def turn(self, key: str, seq: int, settled: bool) -> AsyncIterator[None]:
+        """Waits until it is this message's turn; the ones after it wait until the body is done.
+
+        What runs on from the end of the body without a pause, such as sending the acknowledgement of this message,
+        comes before the next message goes out.
+        """
+        track = self._track(key)
+        if self._must_wait(track, seq, settled):
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            track.held[seq] = gate
+            self._start_timer(track)
+            try:
+                await gate
+            except asyncio.CancelledError:
+                if gate.done() and not gate.cancelled():  # the turn was given, and nobody is there to end it
+                    track.turn = False
+                    self._go_on(track)
+                raise
+        else:
+            track.next_seq = max(track.next_seq or 0, seq + 1)
+        track.turn = True
+        try:
+            yield
+        finally:
+            track.turn = False
+            self._go_on(track)
+
+    def _track(self, key: str) -> _Track:
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = _Track()
+            self._evict()
+        else:
+            self._tracks.move_to_end(key)
+        return track
 
     @staticmethod
     def _must_wait(track: _Track, seq: int, settled: bool) -> bool:
         if track.next_seq is None:  # settled behind one that waits itself: that one may still have to wait for others
             return seq != 1 and (not settled or seq - 1 in track.held)
+        if track.turn:
+            return seq >= track.next_seq
         return seq > track.next_seq and (bool(track.held) or not settled)
 
     def _start_timer(self, track: _Track) -> None:
@@ -76,10 +111,14 @@ class Sequencer:
     def _evict(self) -> None:
         while len(self._tracks) > self._tracked_max:
             key, track = next(iter(self._tracks.items()))
-            if track.held:
+            if track.held or track.turn:
                 self._tracks.move_to_end(key)
                 return
             del self._tracks[key]
+
+    def _go_on(self, track: _Track) -> None:
+        if track.held:  # not inline: the caller's acknowledgement is yet to be sent, and must come before the next one
+            asyncio.get_running_loop().call_soon(self._spawn, track, False)
 
     def _give_up(self, track: _Track) -> None:
         track.timer = None
@@ -91,14 +130,20 @@ class Sequencer:
         task.add_done_callback(self._tasks.discard)
 
     async def _release(self, track: _Track, over_gap: bool) -> None:
-        if over_gap and track.held and track.next_seq not in track.held:
+        if over_gap and not track.turn and track.held and track.next_seq not in track.held:
             self.gaps += track.next_seq is not None
             track.next_seq = min(track.held)
-        while track.next_seq is not None and (deliver := track.held.pop(track.next_seq, None)) is not None:
+        while not track.turn and track.next_seq is not None and track.next_seq in track.held:
             # Claimed before the await: another release of this track must not deliver it too.
+            waiting = track.held.pop(track.next_seq)
             track.next_seq += 1
+            if isinstance(waiting, asyncio.Future):
+                if not waiting.done():
+                    track.turn = True  # from here on, not only once its task runs; its end goes on with the rest
+                    waiting.set_result(None)
+                continue
             try:
-                await deliver()
+                await waiting()
             except Exception:
                 log.exception("delivering a held message failed")
         if track.held:
