@@ -109,6 +109,7 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
     # python-socketio calls this for everything that happens on the namespace
 
     async def trigger_event(self, event: str, *args: Any) -> Any:
+        # These two are genuine: the engine closes a connection that sends a reserved name as an event of its own.
         if event == "connect":
             return await self._connect(args[0], args[2] if len(args) > 2 else None)
         if event == "disconnect":
