@@ -14,7 +14,7 @@ import pytest
 
 from bench.clients import Account, CommandError, Person
 from tests.faults.test_kill import close_all
-from tests.support import SECRET, Crowd, Heard, Process, direct, group
+from tests.support import PASSWORD, SECRET, Crowd, Heard, Process, direct, group
 
 Json = dict[str, Any]
 
@@ -41,8 +41,12 @@ class Scene:
         self.a, self.b = a, b
         self.crowd = Crowd(a)
 
+    async def account(self, name: str) -> Account:
+        """The tests of a file share one database, so the address is of this test alone."""
+        return await self.crowd.rest.register(f"{name.lower()}.{secrets.token_hex(8)}@example.test", PASSWORD, name)
+
     async def person(self, name: str, url: str) -> Person:
-        return await self.device(await self.crowd.account(name), url)
+        return await self.device(await self.account(name), url)
 
     async def device(self, account: Account, url: str) -> Person:
         return await self.crowd.connect(account, url=url)
@@ -184,8 +188,8 @@ async def test_someone_added_on_one_process_is_in_it_on_the_other(scene: Scene) 
 
 
 async def test_a_session_revoked_at_one_process_is_closed_on_the_other(scene: Scene) -> None:
-    account = await scene.crowd.account("Ada")
-    elsewhere = await scene.crowd.rest.login(account.user["email"], "correct horse battery staple")
+    account = await scene.account("Ada")
+    elsewhere = await scene.crowd.rest.login(account.user["email"], PASSWORD)
     kept, closed = await asyncio.gather(scene.device(account, scene.b), scene.device(elsewhere, scene.b))
     told, gone = Heard(closed, "auth:revoked"), asyncio.Event()
     closed._socket.on("disconnect", lambda reason: gone.set(), namespace="/chat")
