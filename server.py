@@ -213,18 +213,19 @@ def check_bound(namespaces: list[Namespace]) -> None:
 
 async def serve(settings: configuration.Settings) -> None:
     """Runs until SIGTERM or SIGINT."""
-    database, url = None, settings.mongo_url
-    if url is None:
-        database, url = await embedded.start(settings.data_dir)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopping.set)
+    if settings.mongo_url is not None:
+        await run_until(settings, settings.mongo_url, stopping)
+        return
+    database = embedded.EmbeddedMongo(settings.data_dir)
     try:
-        await run_until(settings, url, stopping)
+        # Blocks while nothing else runs yet: the daemon lives as long as the thread that forks it, so that is this one.
+        await run_until(settings, database.start(), stopping)
     finally:
-        if database is not None:
-            await asyncio.to_thread(database.stop)
+        await asyncio.to_thread(database.stop)
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

@@ -8,7 +8,6 @@ stops a daemon that outlived a killed one. Start and stop: docs/decisions/0003.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import fcntl
@@ -115,10 +114,6 @@ class EmbeddedMongo:
             self._lock.close()
             self._lock = None
 
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def _take_directory(self) -> None:
         lock = (self.data_dir / "parley.lock").open("a+")
         try:
@@ -163,13 +158,3 @@ def running_url(data_dir: Path) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return url if _ping(url) else None
-
-
-async def start(data_dir: Path) -> tuple[EmbeddedMongo, str]:
-    """Starts it off the loop. The daemon's life is tied to the thread that forks, so this is the main thread's work."""
-    embedded = EmbeddedMongo(data_dir)
-    try:
-        return embedded, embedded.start()
-    except BaseException:
-        await asyncio.to_thread(embedded.stop)
-        raise
