@@ -182,7 +182,7 @@ class Server:
 
     async def drain(self) -> None:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
-        self.health.draining = True
+        self.health.draining = self.gate.draining = True
         deadline = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
         await self.sio.refuse_new()
         while self.gate.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - an event for

@@ -27,6 +27,7 @@ from ops.logs import REQUEST_ID
 from ops.metrics import COMMAND_SECONDS, CONNECTS_REFUSED, ERRORS
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
 from realtime.connections import Connection, Connections
+from realtime.engine import DRAIN_RETRY_MS
 from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
 from storage.mongo import database_errors
@@ -61,6 +62,7 @@ class Gate:
         self.connections = connections
         self.limits = limits
         self.running = 0
+        self.draining = False
 
     async def authenticate(self, auth: Any) -> Identity:
         """Raises unauthenticated, token_invalid, token_expired or session_revoked."""
@@ -186,6 +188,8 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
         connection = self.gate.connections.get(self.server.manager.eio_sid_from_sid(sid, self.name))
         if connection is None:
             raise ParleyError("unauthenticated")
+        if self.gate.draining:  # or the clients' next commands would keep the drain waiting to its time limit
+            raise ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
         identity = connection.identity
         if identity.expires_at <= time.time() and command is not identity_contract.AUTH_REFRESH:
             raise ParleyError("token_expired")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -156,7 +157,7 @@ class Crowd:
 
     async def account(self, name: str = "Ada", **fields: Any) -> Account:
         self._count += 1
-        email = f"{name.lower()}{self._count}.{id(self)}@example.test"
+        email = f"{name.lower()}{self._count}.{secrets.token_hex(6)}@example.test"
         return await self.rest.register(email, PASSWORD, name, **fields)
 
     async def connect(self, account: Account, namespaces: tuple[str, ...] = NAMESPACES, url: str = "") -> Person:
