@@ -2,7 +2,7 @@
 
 Each process says which users it holds; a user is present while any live process does. In Redis a process proves that
 it lives by a lease it renews; when one expires, exactly one of the others takes its entries away and learns who is
-gone. So a killed process's users are offline within LEASE_S + SWEEP_S, and nobody scans anything to find out.
+gone. So a killed process's users are offline within LEASE_S + RENEW_S, and nobody scans anything to find out.
 """
 
 from __future__ import annotations
