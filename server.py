@@ -97,9 +97,7 @@ class Server:
         manager = RedisManager(settings.redis_url) if settings.redis_url else MemoryManager()
         self.sio = SocketServer(manager, settings.connect_timeout_s, settings.cors_origins)
         self.publisher = Publisher(manager)
-        self.connections = Connections(
-            self.publisher, self.bus, self.sio.close_connection, settings.connections_per_user_max
-        )
+        self.connections = Connections(self.publisher, self.bus, settings.connections_per_user_max)
         self._domain()
         self._namespaces()
         self.health = Health(
@@ -135,16 +133,17 @@ class Server:
     def _namespaces(self) -> None:
         limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
         self.gate = Gate(self.tokens, self.sessions, self.connections, limits)
-        looking = Looking(self.sio, self.connections, self.bus)
+        rooms = self.sio.manager
+        looking = Looking(rooms, self.connections, self.bus)
         namespaces: list[Namespace] = [
-            ChatNamespace(self.gate, self.chat, looking),
+            ChatNamespace(self.gate, rooms, self.chat, looking),
             TypingNamespace(self.gate, self.typing, looking),
-            PresenceNamespace(self.gate, self.presence),
-            SystemNamespace(self.gate, self.notifications),
+            PresenceNamespace(self.gate, rooms, self.presence),
+            SystemNamespace(self.gate, rooms, self.notifications),
         ]
         check_bound(namespaces)
         for namespace in namespaces:
-            self.sio.register_namespace(namespace)
+            self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
         surroundings = Surroundings(self.settings.production)
@@ -184,10 +183,11 @@ class Server:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
         self.health.draining = self.gate.draining = True
         deadline = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
-        await self.sio.refuse_new()
+        self.sio.refuse_new()
         while self.gate.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - an event for
             await asyncio.sleep(0.02)  # this would cost every command a set and a clear
-        await self.sio.close_all()
+        self.sio.close_all()
+        await asyncio.sleep(0.05)  # lets the last packets out
 
     async def stop(self) -> None:
         await self.typing.stop()

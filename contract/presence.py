@@ -50,4 +50,6 @@ SUBSCRIBE = Command(
 UNSUBSCRIBE = Command("presence:unsubscribe", "/presence", Subscribe, Empty, Rate(120, 60, 30), "Ends subscriptions.")
 SET = Command("presence:set", "/presence", SetStatus, PresenceData, Rate(60, 60, 10),
     "Chooses how the caller appears, on all devices, until changed.")  # fmt: skip
-STATUS_CHANGE = Event("user:status_change", "/presence", Presence, "Someone subscribed to came, left or changed.")
+STATUS_CHANGE = Event(
+    "user:status_change", "/presence", Presence, "Someone subscribed to came, left or changed.", ("user_id",)
+)

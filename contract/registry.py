@@ -39,7 +39,8 @@ class Rate:
 class Command:
     """Client to server, always acknowledged. `data` is what a successful acknowledgement carries.
 
-    `namespace` "*" means every namespace.
+    `namespace` "*" means every namespace. Commands of a connection run one after the other; one that `overlaps` lets
+    the next such one begin once its own place in the order is certain, before it is acknowledged.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Command:
     limit: Rate
     doc: str
     errors: tuple[str, ...] = ()
+    overlaps: bool = False
 
     def __post_init__(self) -> None:
         assert self.namespace == "*" or self.namespace in NAMESPACES, self.namespace
@@ -63,16 +65,22 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Server to client."""
+    """Server to client.
+
+    `latest_by` names fields of the payload: of events on this namespace that agree in them only the newest matters, so
+    a client that does not keep up gets just that one. Events without are never left out.
+    """
 
     name: str
     namespace: str
     payload: type[msgspec.Struct]
     doc: str
+    latest_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         key = (self.namespace, self.name)
         assert key not in EVENTS, key
+        assert set(self.latest_by) <= set(self.payload.__struct_fields__), self.latest_by
         EVENTS[key] = self
 
 

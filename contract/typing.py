@@ -28,5 +28,10 @@ START = Command(
     _ACCESS,
 )  # fmt: skip
 STOP = Command("typing:stop", "/typing", Typing, Empty, Rate(600, 60, 30), "The caller stopped writing.", _ACCESS)
-STARTED = Event("typing:start", "/typing", TypingChanged, "Someone writes in a conversation this connection joined.")
-STOPPED = Event("typing:stop", "/typing", TypingChanged, "They stopped, or nothing more was heard of it for 6 s.")
+_LATEST = ("conversation_id", "user_id")
+STARTED = Event(
+    "typing:start", "/typing", TypingChanged, "Someone writes in a conversation this connection joined.", _LATEST
+)
+STOPPED = Event(
+    "typing:stop", "/typing", TypingChanged, "They stopped, or nothing more was heard of it for 6 s.", _LATEST
+)

@@ -2,20 +2,20 @@
 
 In order: is it a declared command? is the caller still logged in? within the limit? is the payload valid? Then one
 action runs, and its result or its error becomes the acknowledgement; one metric, and one log line if something failed.
-An exception never leaves here: python-socketio would send no acknowledgement and the client would wait for ever.
+All of this up to the action is synchronous, and a command whose handler is synchronous too is answered in the turn in
+which it arrived. An exception never leaves here: the client would get no acknowledgement and wait for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
-import socketio
 
 from contract.catalogue import identity as identity_contract
 from contract.errors import ErrorBody, ErrorDetail, ParleyError
@@ -23,20 +23,22 @@ from contract.registry import COMMANDS, Command
 from contract.types import explain
 from models.context import Context
 from models.sessions.actions import Sessions
-from ops.logs import REQUEST_ID
-from ops.metrics import COMMAND_SECONDS, CONNECTS_REFUSED, ERRORS
+from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
+from ops.metrics import CONNECTS_REFUSED, ERRORS
 from realtime.connections import Connection, Connections
-from realtime.engine import DRAIN_RETRY_MS
+from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Placed
+from realtime.rooms import Member
 from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
-from storage.mongo import database_errors
+from storage.mongo import as_parley_error
 
 log = logging.getLogger("parley.commands")
 
 Action = Callable[[Context, Any], Awaitable[msgspec.Struct]]
-Handler = Callable[[Connection, Context, Any], Awaitable[msgspec.Struct]]
+Handler = Callable[[Connection, Context, Any], "msgspec.Struct | Awaitable[msgspec.Struct]"]
 SLOW_S = 1.0
+TOKENS_KEPT = 4_096
 
 
 class Success(msgspec.Struct, kw_only=True):
@@ -63,23 +65,33 @@ class Gate:
         self.limits = limits
         self.running = 0
         self.draining = False
+        self._verified: OrderedDict[str, Identity] = OrderedDict()
 
     async def authenticate(self, auth: Any) -> Identity:
         """Raises unauthenticated, token_invalid, token_expired or session_revoked."""
         if not isinstance(auth, dict) or not isinstance(auth.get("token"), str) or not auth["token"]:
             raise ParleyError("unauthenticated", 'Connect with auth: {token: "…"}.')
-        identity = self.tokens.verify(auth["token"].removeprefix("Bearer "))
+        identity = self._verify(auth["token"].removeprefix("Bearer "))
         await self.sessions.require_live(identity.session_id)
         return identity
 
+    def _verify(self, token: str) -> Identity:
+        """A client sends the same token to each namespace in turn: its signature is checked once."""
+        identity = self._verified.get(token)
+        if identity is not None and identity.expires_at > time.time():
+            return identity
+        identity = self._verified[token] = self.tokens.verify(token)
+        if len(self._verified) > TOKENS_KEPT:
+            self._verified.popitem(last=False)
+        return identity
 
-class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
+
+class Namespace:
     """Subclasses set `name`, bind their commands in `__init__`, and may extend `entered` and `left`."""
 
     name: str
 
     def __init__(self, gate: Gate) -> None:
-        super().__init__(self.name)
         self.gate = gate
         self._handlers: dict[str, tuple[Command, Handler]] = {}
         self.bind_with_connection(identity_contract.AUTH_REFRESH, self._refresh)
@@ -91,8 +103,8 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
     def bind(self, command: Command, action: Action) -> None:
         """This command is this action; the handler is nothing more."""
 
-        async def handler(connection: Connection, context: Context, payload: Any) -> msgspec.Struct:
-            return await action(context, payload)
+        def handler(connection: Connection, context: Context, payload: Any) -> Awaitable[msgspec.Struct]:
+            return action(context, payload)
 
         self.bind_with_connection(command, handler)
 
@@ -102,102 +114,130 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
         assert command.name not in self._handlers, f"{command.name} has two handlers"
         self._handlers[command.name] = (command, handler)
 
-    async def entered(self, connection: Connection, sid: str, context: Context) -> None:
+    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         """The namespace of a connection was accepted."""
 
-    async def left(self, connection: Connection, sid: str) -> None:
+    def left(self, connection: Connection) -> None:
         """It has gone."""
 
-    # python-socketio calls this for everything that happens on the namespace
+    # What the engine calls, see realtime.engine.Namespace
 
-    async def trigger_event(self, event: str, *args: Any) -> Any:
-        # These two are genuine: the engine closes a connection that sends a reserved name as an event of its own.
-        if event == "connect":
-            return await self._connect(args[0], args[2] if len(args) > 2 else None)
-        if event == "disconnect":
-            return await self._disconnect(args[0])
-        self.gate.running += 1
-        try:
-            return await self._command(event, args[0], args[1:])
-        finally:
-            self.gate.running -= 1
-
-    async def _connect(self, sid: str, auth: Any) -> None:
+    async def connect(self, member: Member, auth: Any) -> None:
         """Accepts, or refuses with the error object. Catches all: the client would otherwise hear nothing."""
-        request_id = secrets.token_hex(8)
+        request_id = new_request_id()
         REQUEST_ID.set(request_id)
-        eio_sid = self.server.manager.eio_sid_from_sid(sid, self.name)
         try:
-            async with database_errors():
-                identity = await self.gate.authenticate(auth)
-                connection = await self.gate.connections.attach(eio_sid, self.name, sid, identity)
-                # A revocation that came while we looked closed whoever was attached then, and we were not yet.
-                self.gate.sessions.require_not_revoked(identity.session_id)
-                context = Context(identity.user_id, identity.session_id, identity.role, request_id, sid)
-                await self.entered(connection, sid, context)
+            identity = await self.gate.authenticate(auth)
+            connection = await self.gate.connections.attach(member, identity)
+            # A revocation that came while we looked closed whoever was attached then, and we were not yet.
+            self.gate.sessions.require_not_revoked(identity.session_id)
+            context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
+            await self.entered(connection, member, context)
         except Exception as error:
-            await self.gate.connections.detach(eio_sid, self.name)
-            known = error if isinstance(error, ParleyError) else self._unexpected(f"connect {self.name}", error)
+            self.gate.connections.detach(member)
+            known = self._known(f"connect {self.name}", error)
             CONNECTS_REFUSED.labels(known.code).inc()
-            body = msgspec.to_builtins(known.body(request_id))
-            raise socketio.exceptions.ConnectionRefusedError(known.message, body) from None
+            body = {"message": known.message, "data": known.body(request_id)}
+            raise ConnectRefused(body) from None
 
-    async def _disconnect(self, sid: str) -> None:
-        eio_sid = self.server.manager.eio_sid_from_sid(sid, self.name)
-        connection = self.gate.connections.get(eio_sid)
+    def disconnect(self, member: Member) -> None:
+        connection: Connection | None = member.session.owner
         if connection is None:
             return
         try:
-            await self.left(connection, sid)
+            self.left(connection)
         except Exception:
             log.exception("leaving %s failed", self.name)
-        await self.gate.connections.detach(eio_sid, self.name)
+        self.gate.connections.detach(member)
 
-    async def _command(self, name: str, sid: str, args: tuple[Any, ...]) -> Success | Failure:
-        request_id = secrets.token_hex(8)
+    def overlaps(self, name: str) -> bool:
+        bound = self._handlers.get(name)
+        return bound is not None and bound[0].overlaps
+
+    def receive(
+        self, member: Member, event: list[Any]
+    ) -> Success | Failure | Coroutine[Any, Any, Success | Failure] | Placed:
+        request_id = new_request_id()
         REQUEST_ID.set(request_id)
         started = time.perf_counter()
-        label = name if name in self._handlers else "unknown"
-        result = "ok"
-        try:
-            async with database_errors():
-                return Success(data=await self._run(name, sid, args, request_id))
-        except ParleyError as error:
-            result = error.code
-            return Failure(error=error.body(request_id))
-        except Exception as error:
-            result = "internal_error"
-            return Failure(error=self._unexpected(label, error).body(request_id))
-        except asyncio.CancelledError:
-            result = "cancelled"
-            raise
-        finally:
-            elapsed = time.perf_counter() - started
-            COMMANDS_TOTAL.labels(label, result).inc()
-            COMMAND_SECONDS.labels(label).observe(elapsed)
-            if elapsed > SLOW_S:
-                log.warning("slow command %s: %.0f ms (%s)", label, elapsed * 1000, result)
-
-    async def _run(self, name: str, sid: str, args: tuple[Any, ...], request_id: str) -> msgspec.Struct:
+        name = event[0]
         bound = self._handlers.get(name)
-        if bound is None:
-            near = COMMANDS.get(name)
-            hint = f" It belongs to {near.namespace}." if near else ""
-            raise ParleyError("unknown_command", f"There is no command {name[:64]!r} on {self.name}.{hint}")
-        command, handler = bound
-        connection = self.gate.connections.get(self.server.manager.eio_sid_from_sid(sid, self.name))
+        label = name if bound is not None else "unknown"
+        try:
+            if bound is None:
+                raise self._unknown(name)
+            command, handler = bound
+            placed = asyncio.get_running_loop().create_future() if command.overlaps else None
+            connection, context, payload = self._admit(command, member, event, request_id, placed)
+            result = handler(connection, context, payload)
+        except Exception as error:
+            return self._failure(label, error, started, request_id)
+        if isinstance(result, msgspec.Struct):
+            COMMANDS_TOTAL.note(label, "ok", time.perf_counter() - started)
+            return Success(data=result)
+        work = self._finish(result, label, started, request_id)
+        return work if placed is None else Placed(work, placed)
+
+    def _admit(
+        self,
+        command: Command,
+        member: Member,
+        event: list[Any],
+        request_id: str,
+        placed: asyncio.Future[None] | None,
+    ) -> tuple[Connection, Context, Any]:
+        gate, connection = self.gate, member.session.owner
         if connection is None:
             raise ParleyError("unauthenticated")
-        if self.gate.draining:  # or the clients' next commands would keep the drain waiting to its time limit
+        if gate.draining:  # or the clients' next commands would keep the drain waiting to its time limit
             raise ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
         identity = connection.identity
         if identity.expires_at <= time.time() and command is not identity_contract.AUTH_REFRESH:
             raise ParleyError("token_expired")
-        if wait_ms := self.gate.limits.retry_after_ms(name, identity.user_id):
+        if wait_ms := gate.limits.retry_after_ms(command.name, identity.user_id):
             raise ParleyError("rate_limited", retry_after_ms=wait_ms)
-        payload = _parse(command, args)
-        context = Context(identity.user_id, identity.session_id, identity.role, request_id, sid)
-        return await handler(connection, context, payload)
+        payload = _parse(command, event)
+        context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid, placed)
+        return connection, context, payload
+
+    async def _finish(
+        self, result: Awaitable[msgspec.Struct], label: str, started: float, request_id: str
+    ) -> Success | Failure:
+        REQUEST_ID.set(request_id)
+        self.gate.running += 1
+        try:
+            data = await result
+        except asyncio.CancelledError:
+            COMMANDS_TOTAL.note(label, "cancelled", time.perf_counter() - started)
+            raise
+        except Exception as error:
+            return self._failure(label, error, started, request_id)
+        finally:
+            self.gate.running -= 1
+        elapsed = time.perf_counter() - started
+        COMMANDS_TOTAL.note(label, "ok", elapsed)
+        if elapsed > SLOW_S:
+            log.warning("slow command %s: %.0f ms (ok)", label, elapsed * 1000)
+        return Success(data=data)
+
+    def _failure(self, label: str, error: Exception, started: float, request_id: str) -> Failure:
+        known = self._known(label, error)
+        elapsed = time.perf_counter() - started
+        COMMANDS_TOTAL.note(label, known.code, elapsed)
+        if elapsed > SLOW_S:
+            log.warning("slow command %s: %.0f ms (%s)", label, elapsed * 1000, known.code)
+        return Failure(error=known.body(request_id))
+
+    def _unknown(self, name: str) -> ParleyError:
+        near = COMMANDS.get(name)
+        hint = f" It belongs to {near.namespace}." if near else ""
+        return ParleyError("unknown_command", f"There is no command {name[:64]!r} on {self.name}.{hint}")
+
+    def _known(self, what: str, error: Exception) -> ParleyError:
+        """The error as the contract has it; what the contract does not know is logged once, with its trace."""
+        if isinstance(error, ParleyError):
+            return error
+        return as_parley_error(error) or self._unexpected(what, error)
 
     @staticmethod
     def _unexpected(what: str, error: Exception) -> ParleyError:
@@ -215,13 +255,13 @@ class Namespace(socketio.AsyncNamespace):  # type: ignore[misc]
         return identity_contract.AuthRefreshed(expires_in_ms=int((identity.expires_at - time.time()) * 1000))
 
 
-def _parse(command: Command, args: tuple[Any, ...]) -> Any:
-    """One object, or nothing where nothing is needed."""
-    if len(args) > 1:
-        reason = f"takes one object, not {len(args)} arguments"
+def _parse(command: Command, event: list[Any]) -> Any:
+    """One object after the name, or nothing where nothing is needed."""
+    if len(event) > 2:
+        reason = f"takes one object, not {len(event) - 1} arguments"
         raise ParleyError("validation_failed", f"payload: {reason}", details=[ErrorDetail("payload", reason)])
     try:
-        return msgspec.convert(args[0] if args and args[0] is not None else {}, command.payload)
+        return msgspec.convert(event[1] if len(event) > 1 and event[1] is not None else {}, command.payload)
     except msgspec.ValidationError as error:
         field, reason = explain(error)
         raise ParleyError("validation_failed", f"{field}: {reason}", details=[ErrorDetail(field, reason)]) from None

@@ -10,13 +10,15 @@ from handlers.looking import Looking
 from models.context import Context
 from models.messages.doors import Chat
 from realtime.connections import Connection
+from realtime.rooms import Member, Rooms
 
 
 class ChatNamespace(Namespace):
     name = "/chat"
 
-    def __init__(self, gate: Gate, doors: Chat, looking: Looking) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, doors: Chat, looking: Looking) -> None:
         super().__init__(gate)
+        self._rooms = rooms
         self._reading = doors.reading
         self._looking = looking
         for command, action in doors.actions().items():
@@ -24,18 +26,18 @@ class ChatNamespace(Namespace):
         self.bind_with_connection(chat_commands.JOIN, self.on_join)
         self.bind_with_connection(chat_commands.LEAVE, self.on_leave)
 
-    async def entered(self, connection: Connection, sid: str, context: Context) -> None:
-        await self.enter_room(sid, user_room(context.user_id))
-        await self._looking.chat_entered(connection)
+    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
+        self._rooms.enter(member.sid, user_room(context.user_id), self.name)
+        self._looking.chat_entered(connection)
 
-    async def left(self, connection: Connection, sid: str) -> None:
-        await self._looking.leave_all(connection)
+    def left(self, connection: Connection) -> None:
+        self._looking.leave_all(connection)
 
     async def on_join(self, connection: Connection, context: Context, payload: chat.Join) -> chat.JoinData:
         data = await self._reading.join(context, payload)
-        await self._looking.join(connection, payload.conversation_id)
+        self._looking.join(connection, payload.conversation_id)
         return data
 
-    async def on_leave(self, connection: Connection, context: Context, payload: chat.ConversationTarget) -> Empty:
-        await self._looking.leave(connection, payload.conversation_id)
+    def on_leave(self, connection: Connection, context: Context, payload: chat.ConversationTarget) -> Empty:
+        self._looking.leave(connection, payload.conversation_id)
         return Empty()

@@ -7,20 +7,14 @@ its login session joined elsewhere on this process. Removal from a conversation 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from contract.rooms import presence_room, typing_room
 from realtime.bus import Bus
 from realtime.connections import Connection, Connections
+from realtime.rooms import Rooms
 
 LOOKING_MAX = 200
-
-
-class Rooms(Protocol):
-    """The part of python-socketio's server that moves connections in and out of rooms."""
-
-    async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> Any: ...
-    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> Any: ...
 
 
 class Looking:
@@ -29,41 +23,41 @@ class Looking:
         self._connections = connections
         bus.subscribe("left_conversation", self._left_conversation)
 
-    async def join(self, connection: Connection, conversation_id: str) -> None:
+    def join(self, connection: Connection, conversation_id: str) -> None:
         """The oldest look ends when there are too many: a screen shows one conversation, not hundreds."""
         while len(connection.looking_at) >= LOOKING_MAX and conversation_id not in connection.looking_at:
-            await self.leave(connection, next(iter(connection.looking_at)))
+            self.leave(connection, next(iter(connection.looking_at)))
         connection.looking_at[conversation_id] = None
         for sid in self._typing_sids(connection):
-            await self._rooms.enter_room(sid, typing_room(conversation_id), namespace="/typing")
+            self._rooms.enter(sid, typing_room(conversation_id), "/typing")
 
-    async def leave(self, connection: Connection, conversation_id: str) -> None:
+    def leave(self, connection: Connection, conversation_id: str) -> None:
         if connection.looking_at.pop(conversation_id, 0) == 0:
             return
         for sid in self._typing_sids(connection):
-            await self._rooms.leave_room(sid, typing_room(conversation_id), namespace="/typing")
+            self._rooms.leave(sid, typing_room(conversation_id), "/typing")
 
-    async def leave_all(self, connection: Connection) -> None:
+    def leave_all(self, connection: Connection) -> None:
         for conversation_id in list(connection.looking_at):
-            await self.leave(connection, conversation_id)
+            self.leave(connection, conversation_id)
 
-    async def typing_entered(self, connection: Connection, sid: str) -> None:
+    def typing_entered(self, connection: Connection, sid: str) -> None:
         """A /typing has come after the joins it should follow."""
         sources = [connection] if "/chat" in connection.sids else self._connections.of_session(
             connection.identity.session_id
         )  # fmt: skip
         for source in sources:
             for conversation_id in source.looking_at:
-                await self._rooms.enter_room(sid, typing_room(conversation_id), namespace="/typing")
+                self._rooms.enter(sid, typing_room(conversation_id), "/typing")
 
-    async def chat_entered(self, connection: Connection) -> None:
+    def chat_entered(self, connection: Connection) -> None:
         """This connection speaks for itself from here on: its /typing follows no other connection's joins."""
         sid = connection.sids.get("/typing")
         if sid is None:
             return
         for other in self._connections.of_session(connection.identity.session_id):
             for conversation_id in other.looking_at:
-                await self._rooms.leave_room(sid, typing_room(conversation_id), namespace="/typing")
+                self._rooms.leave(sid, typing_room(conversation_id), "/typing")
 
     def _typing_sids(self, connection: Connection) -> list[str]:
         followers = [
@@ -77,11 +71,11 @@ class Looking:
         """Someone left a conversation: they stop looking, and strangers stop seeing each other's presence."""
         user_id, conversation_id, strangers = data["user_id"], data["conversation_id"], data["strangers"]
         for connection in self._connections.of_user(user_id):
-            await self.leave(connection, conversation_id)
+            self.leave(connection, conversation_id)
             if sid := connection.sids.get("/presence"):
                 for stranger in strangers:
-                    await self._rooms.leave_room(sid, presence_room(stranger), namespace="/presence")
+                    self._rooms.leave(sid, presence_room(stranger), "/presence")
         for stranger in strangers:
             for connection in self._connections.of_user(stranger):
                 if sid := connection.sids.get("/presence"):
-                    await self._rooms.leave_room(sid, presence_room(user_id), namespace="/presence")
+                    self._rooms.leave(sid, presence_room(user_id), "/presence")

@@ -9,13 +9,15 @@ from handlers.base import Gate, Namespace
 from models.context import Context
 from models.presence.actions import PresenceActions
 from realtime.connections import Connection
+from realtime.rooms import Rooms
 
 
 class PresenceNamespace(Namespace):
     name = "/presence"
 
-    def __init__(self, gate: Gate, presence: PresenceActions) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, presence: PresenceActions) -> None:
         super().__init__(gate)
+        self._rooms = rooms
         self._presence = presence
         self.bind(contract.SET, presence.set_status)
         self.bind_with_connection(contract.SUBSCRIBE, self.on_subscribe)
@@ -26,10 +28,10 @@ class PresenceNamespace(Namespace):
     ) -> contract.Presences:
         allowed = await self._presence.visible(context, payload.user_ids)
         for user_id in allowed:  # before the snapshot is read, so that no change falls between the two
-            await self.enter_room(connection.sids[self.name], presence_room(user_id))
+            self._rooms.enter(connection.sids.get(self.name, ""), presence_room(user_id), self.name)
         return await self._presence.snapshot(context, payload.user_ids, allowed)
 
-    async def on_unsubscribe(self, connection: Connection, context: Context, payload: contract.Subscribe) -> Empty:
+    def on_unsubscribe(self, connection: Connection, context: Context, payload: contract.Subscribe) -> Empty:
         for user_id in payload.user_ids:
-            await self.leave_room(connection.sids[self.name], presence_room(user_id))
+            self._rooms.leave(connection.sids.get(self.name, ""), presence_room(user_id), self.name)
         return Empty()

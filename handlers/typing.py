@@ -8,6 +8,7 @@ from handlers.looking import Looking
 from models.context import Context
 from models.typing.actions import TypingSignals
 from realtime.connections import Connection
+from realtime.rooms import Member
 
 
 class TypingNamespace(Namespace):
@@ -19,5 +20,5 @@ class TypingNamespace(Namespace):
         self.bind(contract.START, signals.begin)
         self.bind(contract.STOP, signals.end)
 
-    async def entered(self, connection: Connection, sid: str, context: Context) -> None:
-        await self._looking.typing_entered(connection, sid)
+    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
+        self._looking.typing_entered(connection, member.sid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,13 +12,18 @@ from contract.identity import Role
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`origin` is the connection whose acknowledgement carries the result, which is why no event is sent to it."""
+    """`origin` is the connection whose acknowledgement carries the result, which is why no event is sent to it.
+
+    `placed` is there for commands declared to overlap: the action completes it as soon as nothing the caller does from
+    here on can come before this command any more.
+    """
 
     user_id: str
     session_id: str
     role: Role
     request_id: str
     origin: str | None = None
+    placed: asyncio.Future[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,18 @@ from typing import Any
 
 from contract.catalogue import identity as identity_contract
 from contract.errors import ParleyError
-from contract.registry import EVENTS
+from contract.registry import EVENTS, NAMESPACES
 from ops.metrics import CONNECTIONS, NAMESPACE_CONNECTIONS
 from realtime.bus import Bus
 from realtime.publisher import Publisher
+from realtime.rooms import Member
+from realtime.session import Session
 from security.tokens import Identity
 
 log = logging.getLogger("parley.connections")
 
+_IN_NAMESPACE = {namespace: NAMESPACE_CONNECTIONS.labels(namespace) for namespace in NAMESPACES}
+_NOBODY: set[Any] = set()
 EXPIRING_S = 60.0
 SWEEP_S = 0.5
 
@@ -33,42 +37,40 @@ SWEEP_S = 0.5
 class Connection:
     """`looking_at`: conversations this connection joined. `sids`: namespace → Socket.IO id."""
 
-    __slots__ = ("eio_sid", "expiring_told", "identity", "looking_at", "sids")
+    __slots__ = ("due", "expiring_told", "identity", "looking_at", "session", "sids")
 
-    def __init__(self, eio_sid: str, identity: Identity) -> None:
-        self.eio_sid = eio_sid
+    def __init__(self, session: Session, identity: Identity) -> None:
+        self.session = session
         self.identity = identity
+        self.due = 0  # the second at which its token is looked at again
         self.sids: dict[str, str] = {}
         self.looking_at: dict[str, None] = {}  # in the order of joining
         self.expiring_told = False
 
 
-Hook = Callable[[Connection], Awaitable[None]]
+Opened = Callable[[Connection], Awaitable[None]]
+Closed = Callable[[Connection], None]
 
 
 class Connections:
-    """The registry. `close` ends an Engine.IO session; `user_max` bounds one user's connections."""
+    """The registry. `user_max` bounds one user's connections."""
 
-    def __init__(self, publisher: Publisher, bus: Bus, close: Callable[[str], Awaitable[None]], user_max: int) -> None:
+    def __init__(self, publisher: Publisher, bus: Bus, user_max: int) -> None:
         self._publisher = publisher
-        self._close = close
         self._user_max = user_max
-        self._by_eio: dict[str, Connection] = {}
+        self._count = 0
         self._by_user: dict[str, set[Connection]] = defaultdict(set)
         self._by_session: dict[str, set[Connection]] = defaultdict(set)
-        self._deadlines: list[tuple[float, int, str]] = []
-        self._counter = 0
+        self._due: dict[int, set[Connection]] = {}
+        self._swept_to = int(time.time())
         self._task: asyncio.Task[None] | None = None
-        self.opened: list[Hook] = []
-        self.closed: list[Hook] = []
+        self.opened: list[Opened] = []
+        self.closed: list[Closed] = []
         bus.subscribe("session_revoked", self._session_revoked)
-        CONNECTIONS.set_function(lambda: len(self._by_eio))
+        CONNECTIONS.set_function(lambda: self._count)
 
     def __len__(self) -> int:
-        return len(self._by_eio)
-
-    def get(self, eio_sid: str) -> Connection | None:
-        return self._by_eio.get(eio_sid)
+        return self._count
 
     def of_user(self, user_id: str) -> set[Connection]:
         return self._by_user.get(user_id, set())
@@ -76,17 +78,19 @@ class Connections:
     def of_session(self, session_id: str) -> set[Connection]:
         return self._by_session.get(session_id, set())
 
-    async def attach(self, eio_sid: str, namespace: str, sid: str, identity: Identity) -> Connection:
+    async def attach(self, member: Member, identity: Identity) -> Connection:
         """A namespace of a connection has authenticated. Raises forbidden or too_many_connections."""
-        connection = self._by_eio.get(eio_sid)
+        session, namespace = member.session, member.handler.name
+        connection: Connection | None = session.owner
         if connection is None:
             if len(self._by_user.get(identity.user_id, ())) >= self._user_max:
                 raise ParleyError("too_many_connections")
-            connection = self._by_eio[eio_sid] = Connection(eio_sid, identity)
+            connection = session.owner = Connection(session, identity)
+            self._count += 1
             self._by_user[identity.user_id].add(connection)
             self._by_session[identity.session_id].add(connection)
             self._watch(connection)
-            connection.sids[namespace] = sid
+            connection.sids[namespace] = member.sid
             for hook in self.opened:
                 await hook(connection)
         else:
@@ -94,19 +98,22 @@ class Connections:
                 raise ParleyError("forbidden", "This connection already speaks for another user.")
             if identity.expires_at > connection.identity.expires_at:
                 self.renew(connection, identity)
-            connection.sids[namespace] = sid
-        NAMESPACE_CONNECTIONS.labels(namespace).inc()
+            connection.sids[namespace] = member.sid
+        _IN_NAMESPACE[namespace].inc()
         return connection
 
-    async def detach(self, eio_sid: str, namespace: str) -> None:
+    def detach(self, member: Member) -> None:
         """A namespace has gone; with the last one the connection is forgotten."""
-        connection = self._by_eio.get(eio_sid)
+        namespace = member.handler.name
+        connection: Connection | None = member.session.owner
         if connection is None or connection.sids.pop(namespace, None) is None:
             return
-        NAMESPACE_CONNECTIONS.labels(namespace).dec()
+        _IN_NAMESPACE[namespace].dec()
         if connection.sids:
             return
-        del self._by_eio[eio_sid]
+        member.session.owner = None
+        self._count -= 1
+        self._due.get(connection.due, _NOBODY).discard(connection)
         for index, key in (
             (self._by_user, connection.identity.user_id),
             (self._by_session, connection.identity.session_id),
@@ -115,7 +122,7 @@ class Connections:
             if not index[key]:
                 del index[key]
         for hook in self.closed:
-            await hook(connection)
+            hook(connection)
 
     def renew(self, connection: Connection, identity: Identity) -> None:
         """Puts a newer login of the same user in place."""
@@ -136,10 +143,12 @@ class Connections:
                 await self._task
 
     def _watch(self, connection: Connection) -> None:
-        """One heap entry per token, so that idle connections need no task or timer of their own."""
-        self._counter += 1
-        at = max(time.time(), connection.identity.expires_at - EXPIRING_S)
-        heapq.heappush(self._deadlines, (at, self._counter, connection.eio_sid))
+        """Puts it where the sweep of that second finds it, so that an idle connection needs no timer of its own."""
+        self._due.get(connection.due, _NOBODY).discard(connection)
+        warned = EXPIRING_S if not connection.expiring_told else 0.0
+        # Rounded up: the sweep of a second is over when the next begins.
+        connection.due = max(self._swept_to + 1, math.ceil(connection.identity.expires_at - warned))
+        self._due.setdefault(connection.due, set()).add(connection)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -150,21 +159,23 @@ class Connections:
                 log.exception("expiry sweep failed")
 
     async def _sweep(self, at: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= at:
-            _, _, eio_sid = heapq.heappop(self._deadlines)
-            connection = self._by_eio.get(eio_sid)
-            if connection is None:
-                continue
-            left_s = connection.identity.expires_at - at
-            if left_s <= 0:
-                await self._end(connection, "expired")
-            elif left_s <= EXPIRING_S and not connection.expiring_told:
-                connection.expiring_told = True
-                await self._tell(
-                    connection, "auth:expiring", identity_contract.AuthExpiring(expires_in_ms=int(left_s * 1000))
-                )
-                self._counter += 1
-                heapq.heappush(self._deadlines, (connection.identity.expires_at, self._counter, eio_sid))
+        while self._swept_to < int(at):
+            self._swept_to += 1
+            for connection in self._due.pop(self._swept_to, ()):
+                await self._look_at(connection, at)
+
+    async def _look_at(self, connection: Connection, at: float) -> None:
+        left_s = connection.identity.expires_at - at
+        if not connection.sids:
+            return
+        if left_s <= 0:
+            await self._end(connection, "expired")
+            return
+        if left_s <= EXPIRING_S and not connection.expiring_told:
+            connection.expiring_told = True
+            told = identity_contract.AuthExpiring(expires_in_ms=int(left_s * 1000))
+            await self._tell(connection, "auth:expiring", told)
+        self._watch(connection)
 
     async def _session_revoked(self, data: dict[str, Any]) -> None:
         for connection in list(self.of_session(data["session_id"])):
@@ -172,7 +183,7 @@ class Connections:
 
     async def _end(self, connection: Connection, reason: Any) -> None:
         await self._tell(connection, "auth:revoked", identity_contract.AuthRevoked(reason=reason))
-        await self._close(connection.eio_sid)
+        connection.session.close("server disconnect")
 
     async def _tell(self, connection: Connection, event: str, payload: Any) -> None:
         for namespace, sid in list(connection.sids.items()):

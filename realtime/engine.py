@@ -1,104 +1,119 @@
-"""The Socket.IO server: python-socketio with the protocol kept where the stock one is lenient.
+"""The Socket.IO server: packets become calls of namespaces, and their answers acknowledgements.
 
-What is changed, each because a client can otherwise hang, leak or lie (docs/decisions/0004):
-- malformed packets, reserved event names, events before CONNECT: the connection is closed, as in JavaScript's server;
-- a client that never connects to a namespace is closed after `connect_timeout_s`;
-- an unknown namespace is refused with an error object; polling POSTs are limited by bytes, not by 16 packets;
-- an oversize or malformed POST gets an answer; handlers run in order per connection.
+python-socketio's server with its packet layer kept strictly (docs/decisions/0004) and made lean (0010): the common
+packet, an event on a namespace, is taken apart here; all others go through python-socketio's parser. A namespace is an
+object with three methods, see `Namespace`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 import socketio
-from engineio import exceptions
 from socketio import packet as sio_packet
 
 from contract.errors import ParleyError
 from contract.registry import RESERVED_EVENTS
-from realtime.session import EngineServer
-
-log = logging.getLogger("parley.engine")
+from ops.metrics import ENGINE
+from realtime import packets
+from realtime.codec import Json, Packet
+from realtime.inbox import Overlapping, Step
+from realtime.rooms import Member
+from realtime.session import Session
+from realtime.transport import EngineServer, OriginCheck
 
 MESSAGE_BYTES_MAX = 262_144
 PING_INTERVAL_S = 25
 PING_TIMEOUT_S = 20
 DRAIN_RETRY_MS = 1_000
+ATTACHMENTS_MAX = 10
+EVENT = sio_packet.EVENT
+
+_decode = msgspec.json.Decoder(list).decode
 
 
-class Json:
-    """The JSON module python-socketio is given: msgspec encodes the contract's structs as they are."""
+@dataclass(slots=True)
+class Incoming:
+    """A complete packet of a client. `data` of an event: its name, then its arguments."""
 
-    _encode = msgspec.json.Encoder().encode
-
-    @classmethod
-    def dumps(cls, value: Any, **_: Any) -> str:
-        return cls._encode(value).decode()
-
-    @staticmethod
-    def loads(text: str | bytes, **_: Any) -> Any:
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from None
+    kind: int
+    namespace: str
+    number: int | None
+    data: Any
 
 
-class Packet(sio_packet.Packet):  # type: ignore[misc]
-    """Placeholders must name an attachment there is: Python would take -1 for the last."""
+class ConnectRefused(Exception):
+    """`reason` is the data of the CONNECT_ERROR."""
 
-    @classmethod
-    def _reconstruct_binary_internal(cls, data: Any, attachments: list[bytes]) -> Any:
-        if isinstance(data, dict) and data.get("_placeholder") is True:
-            number = data.get("num")
-            if type(number) is not int or not 0 <= number < len(attachments):
-                raise ValueError("a placeholder of no attachment")
-        return super()._reconstruct_binary_internal(data, attachments)
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
-def origin_check(origins: Sequence[str]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Browsers may connect from this server's own pages and from the listed origins.
+_REPLIES = (msgspec.Struct, list)
+Reply = msgspec.Struct | list[Any]
+Outcome = Reply | Coroutine[Any, Any, Reply]
 
-    The scheme is not compared: behind a proxy that ends TLS the server does not know its own.
-    """
 
-    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
-        if origin is None or "*" in origins or origin in origins:
-            return True
-        host = environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", "")).split(",")[0].strip()
-        return bool(host) and origin.partition("://")[2] == host
+@dataclass(slots=True)
+class Placed:
+    """An outcome to come that later commands of the connection need not wait for: see `realtime.inbox`."""
 
-    return allowed
+    work: Coroutine[Any, Any, Reply]
+    placed: asyncio.Future[None]
+
+
+class Namespace(Protocol):
+    """What handles the packets of one namespace."""
+
+    name: str
+
+    async def connect(self, member: Member, auth: Any) -> None:
+        """Raises ConnectRefused."""
+        ...
+
+    def disconnect(self, member: Member) -> None: ...
+
+    def overlaps(self, name: str) -> bool:
+        """Whether events of this name answer with `Placed`."""
+        ...
+
+    def receive(self, member: Member, event: list[Any]) -> Outcome | Placed:
+        """The acknowledgement of an event, now or to come. Never raises."""
+        ...
 
 
 class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     """`connect_timeout_s`: how long a connection may stay without a namespace."""
 
+    eio: EngineServer
+    namespace_handlers: dict[str, Any]  # of `Namespace`s
+
     def __init__(self, client_manager: Any, connect_timeout_s: float, origins: Sequence[str]) -> None:
+        check = OriginCheck(origins)
         super().__init__(
-            async_mode="aiohttp", client_manager=client_manager, async_handlers=False, json=Json, logger=False,
-            engineio_logger=False, ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S,
-            max_http_buffer_size=MESSAGE_BYTES_MAX, cors_allowed_origins=origin_check(origins), namespaces=[],
+            async_mode="aiohttp", client_manager=client_manager, json=Json, logger=False, engineio_logger=False,
+            ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S, max_http_buffer_size=MESSAGE_BYTES_MAX,
+            cors_allowed_origins=check, namespaces=[],
         )  # fmt: skip
         self.packet_class = Packet
-        self._connect_timeout_s = connect_timeout_s
-        self._silent: dict[str, asyncio.TimerHandle] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self.eio.above = self
+        self.eio.connect_timeout_s = connect_timeout_s
+        self.eio.allows = check.allows
+        self.manager.flusher = self.eio.flusher
+        ENGINE.backlog = self.eio.backlog
         self._refusing = False
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
-    async def close_connection(self, eio_sid: str) -> None:
-        """Ends an Engine.IO session and all its namespaces."""
-        if eio_sid in self.eio.sockets:
-            await self.eio.disconnect(eio_sid)
+    def mount(self, namespace: Namespace) -> None:
+        self.namespace_handlers[namespace.name] = namespace
 
     async def start(self) -> None:
         """Makes the client manager listen to other processes before the first client comes."""
@@ -107,114 +122,159 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         await self.manager.listening()
 
     async def shutdown(self) -> None:
-        await super().shutdown()
+        self.close_all()
+        self.eio.wheel.stop()
         await self.manager.stop()
 
-    async def refuse_new(self) -> None:
+    def refuse_new(self) -> None:
         """From here on new namespace connects are refused with a hint to try again: another process will take them."""
         self._refusing = True
 
-    async def close_all(self) -> None:
+    def close_all(self) -> None:
         """Ends every session; each client is told and reconnects elsewhere."""
         for session in list(self.eio.sockets.values()):
-            with contextlib.suppress(exceptions.EngineIOError):
-                await session.close(wait=False, reason=self.eio.reason.SERVER_DISCONNECT)
-        await asyncio.sleep(0.05)  # lets the writers send the last packets
+            session.close(self.reason.SERVER_DISCONNECT)
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        await super()._handle_eio_connect(eio_sid, environ)
-        loop = asyncio.get_running_loop()
-        self._silent[eio_sid] = loop.call_later(self._connect_timeout_s, self._never_connected, eio_sid)
+    # What sessions ask, see realtime.transport.Above
 
-    def _never_connected(self, eio_sid: str) -> None:
-        self._silent.pop(eio_sid, None)
-        task = asyncio.ensure_future(self.close_connection(eio_sid))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        if timer := self._silent.pop(eio_sid, None):
-            timer.cancel()
-        await super()._handle_eio_disconnect(eio_sid, reason)
-        self._binary_packet.pop(eio_sid, None)
-
-    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        try:
-            pkt = self._decode(eio_sid, data)
-        except Exception as error:  # whatever a parser may raise at hostile bytes, the answer is the same
-            log.info("closing %s: malformed packet: %s", eio_sid, error)
-            await self.close_connection(eio_sid)
-            return
-        if pkt is None:
-            return
-        if pkt.packet_type == sio_packet.CONNECT:
-            await self._handle_connect(eio_sid, pkt.namespace, pkt.data)
-        elif pkt.packet_type == sio_packet.DISCONNECT:
-            await self._handle_disconnect(eio_sid, pkt.namespace, self.reason.CLIENT_DISCONNECT)
-        elif pkt.packet_type in (sio_packet.EVENT, sio_packet.BINARY_EVENT):
-            await self._handle_event(eio_sid, pkt.namespace, pkt.id, pkt.data)
-        # Acknowledgements of our events are never asked for, so there is nothing to do with one.
-
-    def _decode(self, eio_sid: str, data: str | bytes) -> Any:
-        """The packet, or None while attachments of a binary one are still to come."""
-        waiting = self._binary_packet.get(eio_sid)
-        if waiting is not None:
-            if not isinstance(data, bytes):
-                raise ValueError("text where an attachment was announced")
-            return self._binary_packet.pop(eio_sid) if waiting.add_attachment(data) else None
+    def decode(self, session: Session, data: str | bytes) -> Incoming | None:
+        if session.half is not None:
+            return self._attach(session, data)
         if not isinstance(data, str):
             raise ValueError("an attachment nobody announced")
-        pkt = self.packet_class(encoded_packet=data)
-        self._check(eio_sid, pkt)
-        if pkt.packet_type in (sio_packet.BINARY_EVENT, sio_packet.BINARY_ACK):
-            self._binary_packet[eio_sid] = pkt
-            return None
-        return pkt
+        if data[:2] == "2/":
+            comma = data.index(",")
+            namespace = data[1:comma]
+            bracket = data.index("[", comma)
+            number = data[comma + 1 : bracket]
+            if "?" not in namespace and len(number) < 16 and (not number or (number.isdecimal() and number.isascii())):
+                event = _decode(data[bracket:])
+                _check_event(event)
+                return Incoming(EVENT, namespace, int(number) if number else None, event)
+        return self._parse(session, data)
 
-    def _check(self, eio_sid: str, pkt: Any) -> None:
-        """Raises ValueError for what the JavaScript server's decoder and client table refuse."""
+    def overlaps(self, session: Session, packet: Incoming) -> bool:
+        space = self.namespace_handlers.get(packet.namespace)
+        return packet.kind == EVENT and space is not None and space.overlaps(packet.data[0])
+
+    def run(self, session: Session, packet: Incoming) -> Step:
+        if packet.kind == sio_packet.CONNECT:
+            return self._connect(session, packet.namespace, packet.data)
+        member = session.members.get(packet.namespace)
+        if member is None:
+            raise ValueError("a packet before CONNECT")
+        if packet.kind == sio_packet.DISCONNECT:
+            self._leave(member)
+            return None
+        if packet.kind != EVENT:
+            return None  # acknowledgements of our events are never asked for, so there is nothing to do with one
+        outcome = member.handler.receive(member, packet.data)
+        if isinstance(outcome, _REPLIES):
+            self._answer(member, packet.number, outcome)
+            return None
+        if isinstance(outcome, Placed):
+            return Overlapping(self._answer_later(member, packet.number, outcome.work, outcome.placed), outcome.placed)
+        return self._answer_later(member, packet.number, outcome)
+
+    def ended(self, session: Session, reason: str) -> None:
+        for member in list(session.members.values()):
+            self._leave(member)
+
+    # Packets
+
+    def _parse(self, session: Session, data: str) -> Incoming | None:
+        """Raises ValueError for what the JavaScript server's decoder refuses."""
+        pkt = self.packet_class(encoded_packet=data)
+        namespace = (pkt.namespace or "/").partition("?")[0]
         if pkt.packet_type == sio_packet.CONNECT:
             if pkt.data is not None and not isinstance(pkt.data, dict):
                 raise ValueError("CONNECT takes an object")
-            return
+            return Incoming(pkt.packet_type, namespace, None, pkt.data)
         if pkt.packet_type > sio_packet.BINARY_ACK:
             raise ValueError("an unknown packet type")
-        if pkt.packet_type >= sio_packet.BINARY_EVENT and not 0 < pkt.attachment_count <= 10:
-            raise ValueError("a binary packet with no or too many attachments")
         if pkt.packet_type == sio_packet.CONNECT_ERROR:
             raise ValueError("CONNECT_ERROR from a client")
+        if pkt.packet_type >= sio_packet.BINARY_EVENT and not 0 < pkt.attachment_count <= ATTACHMENTS_MAX:
+            raise ValueError("a binary packet with no or too many attachments")
         if pkt.packet_type == sio_packet.DISCONNECT:
             if pkt.data is not None:
                 raise ValueError("DISCONNECT takes nothing")
-            return
-        if not isinstance(pkt.data, list):
-            raise ValueError("a packet without an array")
-        if pkt.packet_type in (sio_packet.EVENT, sio_packet.BINARY_EVENT) and (
-            not pkt.data or not isinstance(pkt.data[0], str) or pkt.data[0] in RESERVED_EVENTS
-        ):
-            raise ValueError("an event without a name, or with a reserved one")
-        if self.manager.sid_from_eio_sid(eio_sid, pkt.namespace or "/") is None:
-            raise ValueError("a packet before CONNECT")
+        elif pkt.packet_type in (EVENT, sio_packet.BINARY_EVENT):
+            _check_event(pkt.data)
+        elif not isinstance(pkt.data, list):
+            raise ValueError("an acknowledgement takes an array")
+        if pkt.packet_type >= sio_packet.BINARY_EVENT:
+            if namespace not in session.members:
+                raise ValueError("a packet before CONNECT")
+            session.half = pkt
+            return None
+        return Incoming(pkt.packet_type, namespace, pkt.id, pkt.data)
 
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        if eio_sid not in self.environ:
-            return
-        name = (namespace or "/").partition("?")[0]
+    @staticmethod
+    def _attach(session: Session, data: str | bytes) -> Incoming | None:
+        """One more attachment of a binary packet; the packet, if that was the last."""
+        if not isinstance(data, bytes):
+            raise ValueError("text where an attachment was announced")
+        pkt = session.half
+        if not pkt.add_attachment(data):
+            return None
+        session.half = None
+        kind = EVENT if pkt.packet_type == sio_packet.BINARY_EVENT else sio_packet.ACK
+        return Incoming(kind, (pkt.namespace or "/").partition("?")[0], pkt.id, pkt.data)
+
+    # Namespaces
+
+    async def _connect(self, session: Session, name: str, auth: Any) -> None:
+        space = self.namespace_handlers.get(name)
         error: ParleyError | None = None
-        if name not in self.namespace_handlers:
+        if space is None:
             error = ParleyError("not_found", f"There is no namespace {name[:64]}.")
         elif self._refusing:
             error = ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
-        elif self.manager.sid_from_eio_sid(eio_sid, name) is not None:
+        elif name in session.members:
             error = ParleyError("conflict", f"This connection is on {name} already.")
-        if error is not None:
+        if space is None or error is not None:
+            assert error is not None
             refusal = {"message": error.message, "data": error.body(secrets.token_hex(8))}
-            await self._send_packet(eio_sid, self.packet_class(sio_packet.CONNECT_ERROR, data=refusal, namespace=name))
+            session.link.send(packets.refused(name, refusal))
             return
-        await super()._handle_connect(eio_sid, name, data)
-        if self.manager.sid_from_eio_sid(eio_sid, name) is None:
-            return  # refused: the time to log in runs on
-        if timer := self._silent.pop(eio_sid, None):
-            timer.cancel()
-        if eio_sid not in self.environ:  # it closed while its log-in was checked
-            await self._handle_disconnect(eio_sid, name, self.reason.TRANSPORT_CLOSE)
+        member = Member(self.eio.generate_id(), session, space)
+        self.manager.admit(member)
+        try:
+            await space.connect(member, auth)
+        except ConnectRefused as refused:
+            self.manager.remove(member)
+            if not session.closed:
+                session.link.send(packets.refused(name, refused.reason))
+            return
+        member.connected = True
+        if session.closed:  # it ended while its log-in was checked
+            self._leave(member)
+            return
+        session.admitted = True
+        session.link.send(packets.connected(name, member.sid))
+
+    def _leave(self, member: Member) -> None:
+        if member.connected:
+            member.connected = False
+            member.handler.disconnect(member)
+            self.manager.remove(member)
+
+    def _answer(self, member: Member, number: int | None, reply: Reply) -> None:
+        if number is not None and not member.session.closed:
+            member.session.link.send(packets.ack(member.handler.name, number, reply))
+
+    async def _answer_later(
+        self, member: Member, number: int | None, work: Coroutine[Any, Any, Reply],
+        placed: asyncio.Future[None] | None = None,
+    ) -> None:  # fmt: skip
+        try:
+            self._answer(member, number, await work)
+        finally:
+            if placed is not None and not placed.done():
+                placed.set_result(None)
+
+
+def _check_event(data: Any) -> None:
+    if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
+        raise ValueError("an event without a name, or with a reserved one")

@@ -1,13 +1,13 @@
-"""Client managers: which connection is in which room, in one process or in many joined by Redis.
+"""Client managers: how a publish reaches the connections of this process, and those of others joined by Redis.
 
-python-socketio's own, with two changes: leaving costs the connection's own rooms instead of a walk over every room,
-and events that carry an `Order` pass the sequencer before they reach local connections.
+Events that carry an `Order` pass the sequencer before they reach local connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,49 +16,20 @@ from socketio import AsyncManager, AsyncRedisManager
 from ops.metrics import ORDER_GAPS
 from realtime.bus import START_WAIT_S
 from realtime.ordering import Sequencer
+from realtime.packets import Outgoing
+from realtime.packets import event as encode_event
 from realtime.publisher import Order
+from realtime.rooms import Rooms
 
 
-class _RoomIndex:
-    """The reverse index connection → rooms, over python-socketio's BaseManager."""
-
-    rooms: dict[str, Any]
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._rooms_of: dict[tuple[str, str], set[str | None]] = {}
-
-    def basic_enter_room(self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None) -> None:
-        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)  # type: ignore[misc]
-        self._rooms_of.setdefault((namespace, sid), set()).add(room)
-
-    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
-        super().basic_leave_room(sid, namespace, room)  # type: ignore[misc]
-        own = self._rooms_of.get((namespace, sid))
-        if own is not None:
-            own.discard(room)
-            if not own:
-                del self._rooms_of[namespace, sid]
-
-    def basic_disconnect(self, sid: str, namespace: str, **options: Any) -> None:
-        for room in list(self._rooms_of.get((namespace, sid), ())):
-            self.basic_leave_room(sid, namespace, room)
-        # What is left for the stock method are its lists of callbacks and pending connections.
-        kept, self.rooms = self.rooms, {namespace: {}}
-        try:
-            super().basic_disconnect(sid, namespace, **options)  # type: ignore[misc]
-        finally:
-            self.rooms = kept
-
-    def get_rooms(self, sid: str, namespace: str) -> list[str]:
-        return [room for room in self._rooms_of.get((namespace, sid), ()) if room is not None]
-
-
-class MemoryManager(_RoomIndex, AsyncManager):  # type: ignore[misc]
+class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
     """One process: publishing under a conversation's lock is already in order."""
 
-    async def emit(self, *args: Any, order: Order | None = None, **options: Any) -> None:
-        await super().emit(*args, **options)
+    async def emit(
+        self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
+        latest: Hashable = None, order: Order | None = None,
+    ) -> None:  # fmt: skip
+        self.deliver(namespace, room, encode_event(namespace, event, data), skip_sid, latest)
 
     async def listening(self) -> None:
         """Nothing to wait for."""
@@ -67,7 +38,7 @@ class MemoryManager(_RoomIndex, AsyncManager):  # type: ignore[misc]
         """Nothing to stop."""
 
 
-class RedisManager(_RoomIndex, AsyncRedisManager):  # type: ignore[misc]
+class RedisManager(Rooms, AsyncRedisManager):  # type: ignore[misc]
     """Many processes."""
 
     def __init__(self, url: str) -> None:
@@ -98,25 +69,34 @@ class RedisManager(_RoomIndex, AsyncRedisManager):  # type: ignore[misc]
             await self.redis.aclose()
 
     async def emit(
-        self, event: str, data: Any, namespace: str, room: Any = None, skip_sid: Any = None, callback: Any = None,
-        to: Any = None, order: Order | None = None, **options: Any,
+        self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
+        latest: Hashable = None, order: Order | None = None,
     ) -> None:  # fmt: skip
-        if order is None:
-            await super().emit(event, data, namespace, room, skip_sid, callback, to, **options)
-            return
+        packet = encode_event(namespace, event, data)
         message = {
-            "method": "emit", "event": event, "data": [data], "binary": False, "namespace": namespace, "room": room,
-            "skip_sid": skip_sid, "callback": None, "host_id": self.host_id,
-            "order": [order.key, order.seq, order.settled],
+            "method": "emit", "packet": packet.text.decode(), "namespace": namespace, "room": room,
+            "skip_sid": skip_sid, "host_id": self.host_id, "latest": latest,
         }  # fmt: skip
+        if order is None:
+            self.deliver(namespace, room, packet, skip_sid, latest)
+            await self._publish(message)
+            return
+        message["order"] = [order.key, order.seq, order.settled]
         async with self.sequencer.turn(order.key, order.seq, order.settled):
-            await super()._handle_emit(message)
+            self.deliver(namespace, room, packet, skip_sid, latest)
             await self._publish(message)
 
     async def _handle_emit(self, message: dict[str, Any]) -> None:
+        """From another process."""
         order = message.get("order")
         if order is None:
-            await super()._handle_emit(message)
+            await self._deliver_remote(message)
         else:
             key, seq, settled = order
-            await self.sequencer.accept(key, seq, settled, partial(super()._handle_emit, message))
+            await self.sequencer.accept(key, seq, settled, partial(self._deliver_remote, message))
+
+    async def _deliver_remote(self, message: dict[str, Any]) -> None:
+        latest = message["latest"]
+        key = tuple(latest) if latest is not None else None
+        packet = Outgoing(message["packet"].encode())
+        self.deliver(message["namespace"], message["room"], packet, message["skip_sid"], key)

@@ -72,7 +72,7 @@ class PresenceTracker:
         except (RedisError, OSError) as error:
             log.warning("presence of %s not recorded: %s", user_id, error)
 
-    async def _closed(self, connection: Connection) -> None:
+    def _closed(self, connection: Connection) -> None:
         user_id = connection.identity.user_id
         left = self._counts.get(user_id, 0) - 1
         if left > 0:

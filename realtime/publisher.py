@@ -6,7 +6,7 @@ An event is a declaration of the contract, so its namespace and its name are nev
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,7 +30,10 @@ class Order:
 class Manager(Protocol):
     """What a client manager of `realtime.managers` is to us here."""
 
-    async def emit(self, event: str, data: Any, namespace: str, **options: Any) -> None: ...
+    async def emit(
+        self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None,
+        latest: Hashable, order: Order | None,
+    ) -> None: ...  # fmt: skip
 
 
 class Publisher:
@@ -54,9 +57,9 @@ class Publisher:
         if not rooms:
             return
         EVENTS_PUBLISHED.labels(event.name).inc()
-        options: dict[str, Any] = {} if order is None else {"order": order}
+        latest = tuple(getattr(payload, field) for field in event.latest_by) or None
         try:
-            await self._manager.emit(event.name, payload, event.namespace, room=list(rooms), skip_sid=origin, **options)
+            await self._manager.emit(event.name, payload, event.namespace, rooms, origin, latest, order)
         except Exception:
             PUBLISH_FAILURES.labels(event.name).inc()
             log.exception("publishing %s failed", event.name)

@@ -1,130 +1,254 @@
-"""One Engine.IO session and the server that makes them: python-engineio with the transport kept strictly.
+"""One Engine.IO session: its transport, its liveness, and what it carries for the layer above.
 
-Whatever goes wrong with what a client sent closes its session, nothing is left waiting for it, and a request always
-gets an answer (docs/decisions/0004).
+    polling --probe, upgrade--> websocket
+       \\----------- close -----------/--> closed
+
+A session begins over either transport. Whatever goes wrong with what a client sent closes it (docs/decisions/0004).
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
-import engineio
 from aiohttp import web
-from engineio import async_socket, exceptions, packet, payload
-from engineio.async_drivers import aiohttp as aiohttp_driver
+from engineio import exceptions, packet, payload
+
+from realtime.inbox import Inbox, Step
+from realtime.packets import CLOSING, PING, Outgoing
+from realtime.polling import PollingLink
+from realtime.websocket import CLOSE_NORMAL, CLOSE_SLOW, Switched, WebSocketLink, accept_key, take_over
+
+if TYPE_CHECKING:
+    from realtime.rooms import Member
+    from realtime.transport import EngineServer
 
 log = logging.getLogger("parley.engine")
 
-# A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
-payload.Payload.max_decode_packets = 10_000
+PROBED = Outgoing(b"3probe")
 
 
-class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
-    """One Engine.IO session. Whatever goes wrong with what it sent closes it; nothing is left waiting."""
+class Session:
+    """`owner` belongs to the application; `members`: namespace → membership; `admitted`: it was let into one once."""
 
-    polling = False
+    __slots__ = (
+        "admitted", "closed", "half", "heard_at", "inbox", "link", "members", "owner", "pinged_at", "server", "sid",
+        "upgraded", "upgrading",
+    )  # fmt: skip
 
-    async def receive(self, pkt: Any) -> None:
-        if self.closing or self.closed:
-            return  # sent in one go with what closed the session
+    connected = True  # python-engineio asks; ours exist only once they are
+
+    def __init__(self, server: EngineServer, sid: str) -> None:
+        self.server = server
+        self.sid = sid
+        self.link: WebSocketLink | PollingLink
+        self.members: dict[str, Member] = {}
+        self.owner: Any = None
+        self.inbox: Inbox | None = None
+        self.half: Any = None  # a binary packet whose attachments are still to come
+        self.admitted = self.closed = self.upgraded = self.upgrading = False
+        self.heard_at = time.monotonic()
+        self.pinged_at = 0.0
+        server.wheel.after(server.ping_interval, self._tick)
+        server.wheel.after(server.connect_timeout_s, self._must_be_admitted)
+
+    # What arrives
+
+    def frame_received(self, data: str | bytes) -> None:
+        """A WebSocket message: an Engine.IO packet."""
+        if isinstance(data, bytes):
+            self.receive(data)
+        elif data.startswith("4"):
+            self.receive(data[1:])
+        elif data.startswith("3"):
+            self._pong()
+        elif data == "1":
+            self.close(self.server.reason.CLIENT_DISCONNECT)
+        else:
+            self.malformed(f"an Engine.IO packet {data[:20]!r}")
+
+    def receive(self, data: str | bytes) -> None:
+        """An Engine.IO message: handled at once if nothing is before it and it needs no waiting."""
+        if self.closed:
+            return
+        if self.inbox is not None:
+            self.inbox.add(data)
+            return
+        packet = self.decode(data)
+        if packet is not None:
+            step = self.run(packet)
+            if step is not None:
+                self.inbox = Inbox(self, step)
+
+    def decode(self, data: str | bytes) -> Any:
+        """None: it was only a part, or it was malformed and this session has ended."""
         try:
-            if pkt.packet_type > packet.NOOP:
-                raise exceptions.UnknownPacketError
-            await super().receive(pkt)
-        except exceptions.UnknownPacketError:
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR)
+            return self.server.above.decode(self, data)
+        except Exception as error:  # whatever a parser may raise at hostile bytes, the answer is the same
+            self.malformed(error)
+            return None
 
-    async def poll(self) -> list[Any]:
-        """A NOOP ends a poll; one that found none is not for the transport that comes after."""
-        while True:
-            packets: list[Any] = await super().poll()
-            kept = [pkt for pkt in packets if not (self.upgraded and pkt.packet_type == packet.NOOP)]
-            if kept or not packets:
-                return kept
+    def overlaps(self, packet: Any) -> bool:
+        return self.server.above.overlaps(self, packet)
+
+    def run(self, packet: Any) -> Step:
+        if self.closed:
+            return None
+        try:
+            return self.server.above.run(self, packet)
+        except ValueError as error:
+            self.malformed(error)
+            return None
+
+    def malformed(self, why: object) -> None:
+        log.info("closing %s: malformed: %s", self.sid, why)
+        self.close(self.server.reason.TRANSPORT_ERROR)
+
+    # Ends
+
+    def close(self, reason: str, code: int = CLOSE_NORMAL) -> None:
+        """Ends the session and all its namespaces; the client is told, behind whatever waits to be written."""
+        if self.closed:
+            return
+        self._end(reason)
+        self.link.send(CLOSING)
+        self.link.close(code)
+
+    def transport_lost(self, reason: str | None) -> None:
+        if not self.closed:
+            self._end(reason or self.server.reason.TRANSPORT_CLOSE)
+
+    def too_slow(self) -> None:
+        log.warning("closing %s: it does not read what it is sent", self.sid)
+        self.close(self.server.reason.TRANSPORT_ERROR, CLOSE_SLOW)
+
+    def _end(self, reason: str) -> None:
+        self.closed = True
+        self.server.sockets.pop(self.sid, None)
+        if self.inbox is not None:
+            self.inbox.discard()
+        self.server.above.ended(self, reason)
+
+    # Liveness
+
+    def _tick(self) -> None:
+        """Pings, or notices that the last ping was not answered in time."""
+        if self.closed:
+            return
+        at, server = time.monotonic(), self.server
+        if self.pinged_at:
+            self.close(server.reason.PING_TIMEOUT)
+        elif (left_s := self.heard_at + server.ping_interval - at) > server.wheel.tick_s:
+            server.wheel.after(left_s, self._tick)
+        else:
+            self.pinged_at = at
+            self.link.send(PING)
+            server.wheel.after(server.ping_timeout, self._tick)
+
+    def _pong(self) -> None:
+        self.pinged_at = 0.0
+        self.heard_at = time.monotonic()
+
+    def _must_be_admitted(self) -> None:
+        if not self.admitted:
+            self.close(self.server.reason.SERVER_DISCONNECT)
+
+    # Flow control of what arrives
+
+    def pause_reading(self) -> None:
+        self.link.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.link.resume_reading()
+
+    # HTTP, as python-engineio's server calls it
 
     async def handle_get_request(self, environ: dict[str, Any]) -> Any:
+        """A poll, or the beginning of an upgrade."""
+        request: web.Request = environ["aiohttp.request"]
         if "HTTP_UPGRADE" in environ:
-            return await super().handle_get_request(environ)
-        if self.polling:
-            await self.close(wait=False, reason=self.server.reason.TRANSPORT_ERROR)
-            raise exceptions.EngineIOError("a second poll")
-        self.polling = True
+            accept = accept_key(request)
+            if accept is None:
+                return self.server.bad_request("Invalid websocket upgrade")
+            take_over(request, accept, Upgrade(self).link)
+            return Switched()
+        assert isinstance(self.link, PollingLink)
         try:
-            return await super().handle_get_request(environ)
-        finally:
-            self.polling = False
-
-    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
-        # Waiting for the queue to empty needs a client that still reads; one that misbehaves may not.
-        await super().close(wait=False, abort=abort, reason=reason)
-        await self.queue.put(None)
-
-    async def _websocket_handler(self, ws: Any) -> None:
-        try:
-            await super()._websocket_handler(ws)
-        except (ValueError, TypeError, IndexError, OSError, exceptions.EngineIOError) as error:
-            log.info("closing %s: malformed frame: %s", self.sid, error)
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR)
-            await ws.close()
+            return await self.link.poll()
+        except exceptions.EngineIOError:
+            self.close(self.server.reason.TRANSPORT_ERROR)
+            raise
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        request = environ["aiohttp.request"]
+        request: web.Request = environ["aiohttp.request"]
         if (request.content_length or 0) > self.server.max_http_buffer_size:
             raise exceptions.ContentTooLongError
         try:
             packets = payload.Payload(encoded_payload=(await request.read()).decode()).packets
             if any(pkt.packet_type > packet.NOOP for pkt in packets):
                 raise ValueError("an unknown packet type")
-            for pkt in packets:
-                await self.receive(pkt)
         except web.HTTPRequestEntityTooLarge:
             raise exceptions.ContentTooLongError from None
         except (ValueError, TypeError, IndexError) as error:
             log.info("closing %s: malformed payload: %s", self.sid, error)
             raise exceptions.EngineIOError(str(error)) from error
+        for pkt in packets:
+            self._packet(pkt)
+        if self.inbox is not None:
+            await self.inbox.room()
+
+    def _packet(self, pkt: Any) -> None:
+        if pkt.packet_type == packet.MESSAGE:
+            self.receive(pkt.data)
+        elif pkt.packet_type == packet.PONG:
+            self._pong()
+        elif pkt.packet_type == packet.CLOSE:
+            self.close(self.server.reason.CLIENT_DISCONNECT)
+        else:
+            self.malformed(f"an Engine.IO packet of type {pkt.packet_type}")
 
 
-class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
-    """No permessage-deflate: it costs a connection 118 KB and a deflate per message, for frames of 200 bytes."""
+class Upgrade:
+    """A WebSocket that asks to replace the polling of a session: probe, then upgrade, or nothing happens."""
 
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
-        await self._sock.prepare(environ["aiohttp.request"])
-        self.environ = environ
-        await self.handler(self)
-        return self._sock
+    __slots__ = ("_probed", "_session", "link")
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._probed = False
+        self.link = session.server.make_link(self)
 
-class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """Makes `EngineSession`s without deflate, and closes those that never say which namespace they want."""
+    def frame_received(self, data: str | bytes) -> None:
+        session, polling = self._session, self._session.link
+        if session.closed or session.upgraded or not isinstance(polling, PollingLink):
+            self.link.close()
+        elif data == "2probe" and not self._probed and not session.upgrading:
+            self._probed = session.upgrading = True
+            self.link.send(PROBED)
+            polling.hold()
+        elif data == "5" and self._probed:
+            session.upgraded, session.upgrading = True, False
+            polling.gather()
+            self.link.listener = session
+            session.link = self.link
+            for waiting in polling.packets:
+                self.link.send(waiting)
+            polling.discard()
+            polling.close()
+        else:
+            self._give_up()
+            self.link.close()
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._async: dict[str, Any] = {**self._async, "websocket": PlainWebSocket}
+    def transport_lost(self, reason: str | None) -> None:
+        self._give_up()
 
-    async def _handle_connect(self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None) -> Any:
-        if self.start_service_task:
-            self.start_service_task: bool = False
-            self.service_task_handle = self.start_background_task(self._service_task)
-        sid = self.generate_id()
-        session = self.sockets[sid] = EngineSession(self, sid)
-        await session.send(packet.Packet(packet.OPEN, self._handshake(sid, transport)))
-        await self._trigger_event("connect", sid, environ, run_async=False)
-        session.schedule_ping()
-        if transport == "websocket":
-            answer = await session.handle_get_request(environ)
-            if session.closed:
-                self.sockets.pop(sid, None)
-            return answer
-        session.connected = True
-        return self._ok(await session.poll(), jsonp_index=jsonp_index)
+    def too_slow(self) -> None:
+        self._give_up()
+        self.link.close()
 
-    def _handshake(self, sid: str, transport: str) -> dict[str, Any]:
-        return {
-            "sid": sid,
-            "upgrades": self._upgrades(sid, transport),
-            "pingTimeout": int(self.ping_timeout * 1000),
-            "pingInterval": int(self.ping_interval * 1000),
-            "maxPayload": self.max_http_buffer_size,
-        }
+    def _give_up(self) -> None:
+        if self._probed and self._session.upgrading:
+            self._session.upgrading = False
+            if isinstance(self._session.link, PollingLink):
+                self._session.link.release()

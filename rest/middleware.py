@@ -16,7 +16,7 @@ from contract.errors import ParleyError
 from ops.logs import REQUEST_ID
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from rest.endpoint import VERDICT
-from storage.mongo import database_errors
+from storage.mongo import as_parley_error
 
 log = logging.getLogger("parley.http")
 
@@ -113,13 +113,14 @@ class Surroundings:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every error in the contract's shape, those of the framework included."""
         try:
-            async with database_errors():
-                return await handler(request)
+            return await handler(request)
         except ParleyError as error:
             return error_response(error, REQUEST_ID.get())
         except web.HTTPException as error:
             return self._translate(error)
-        except Exception:
+        except Exception as error:
+            if (known := as_parley_error(error)) is not None:
+                return error_response(known, REQUEST_ID.get())
             ERRORS.inc()
             log.exception("unexpected exception in %s %s", request.method, request.path)
             return error_response(ParleyError("internal_error"), REQUEST_ID.get())

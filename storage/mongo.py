@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -96,16 +95,17 @@ class Database:
         return bounds if self.embedded else {"$elemMatch": bounds}
 
 
-@asynccontextmanager
-async def database_errors() -> AsyncIterator[None]:
-    """Turns what the network and the server do to us into the contract's errors. Used at the choke points."""
-    try:
-        yield
-    except (NetworkTimeout, WTimeoutError) as error:
-        raise ParleyError("timeout", retry_after_ms=1000) from error
-    except (AutoReconnect, ConnectionFailure, ServerSelectionTimeoutError) as error:
-        raise ParleyError("unavailable", "The database cannot be reached right now.", retry_after_ms=1000) from error
-    except PyMongoError as error:
-        if error.timeout:
-            raise ParleyError("timeout", retry_after_ms=1000) from error
-        raise
+def as_parley_error(error: Exception) -> ParleyError | None:
+    """What the network and the server do to us, as the contract's errors; None for anything else."""
+    if not isinstance(error, PyMongoError):
+        return None
+    if isinstance(error, NetworkTimeout | WTimeoutError):
+        known = ParleyError("timeout", retry_after_ms=1000)
+    elif isinstance(error, AutoReconnect | ConnectionFailure | ServerSelectionTimeoutError):
+        known = ParleyError("unavailable", "The database cannot be reached right now.", retry_after_ms=1000)
+    elif error.timeout:
+        known = ParleyError("timeout", retry_after_ms=1000)
+    else:
+        return None
+    known.__cause__ = error
+    return known

@@ -78,6 +78,8 @@ async def until_ready(url: str, status: int) -> Json:
 
 async def test_a_frozen_database_gives_timeouts_and_then_all_works_again(scene: Scene) -> None:
     os.kill(scene.database, signal.SIGSTOP)
+    while "State:\tT" not in Path(f"/proc/{scene.database}/status").read_text():
+        await asyncio.sleep(0.01)
     try:
         by_command, by_presence, unready, by_rest = await asyncio.gather(
             scene.refusal(scene.ada, "chat:send", scene.send("frozen")),

@@ -32,9 +32,9 @@ async def closes(raw: Raw) -> None:
             pass
 
 
-def rooms(place: Place, namespace: str) -> dict[str | None, set[str]]:
-    found = place.server.sio.manager.rooms.get(namespace, {})
-    return {room: set(members) for room, members in found.items() if members}
+def rooms(place: Place, namespace: str) -> dict[str, set[str]]:
+    found = place.server.sio.manager._spaces[namespace].rooms
+    return {room: {member.sid for member in members} for room, members in found.items()}
 
 
 async def test_the_handshake(place: Place) -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 from contract.registry import NAMESPACES
 from models.sessions.actions import Sessions
 from realtime.engine import MESSAGE_BYTES_MAX
+from realtime.polling import PollingLink
 from tests.socket.protocol import SEPARATOR, Place, Polling, place_on, settings_for_tests, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,7 +60,9 @@ async def pending_poll(place: Place, polling: Polling) -> asyncio.Future[tuple[i
     """A poll that the server has and does not answer yet."""
     task = asyncio.ensure_future(polling.poll())
     session = place.server.sio.eio.sockets[polling.handshake["sid"]]
-    await until(lambda: bool(session.queue._getters))
+    link = session.link
+    assert isinstance(link, PollingLink)
+    await until(lambda: link.polled)
     return task
 
 
@@ -195,7 +198,7 @@ async def test_closing_while_a_connect_is_under_way(place: Place, monkeypatch: p
         await asyncio.wait_for(connecting, 5)
     assert len(place.server.connections) == 1
     assert place.server.connections.of_user(place.ada.id) == set()
-    assert f"user:{place.ada.id}" not in place.server.sio.manager.rooms["/chat"]
+    assert not place.server.sio.manager.in_rooms("/chat", [f"user:{place.ada.id}"])
 
 
 @pytest.mark.parametrize(

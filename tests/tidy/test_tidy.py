@@ -61,7 +61,7 @@ def test_settings_are_made_at_the_roots_only() -> None:
 
 
 def test_only_the_publisher_emits() -> None:
-    assert holders(r"\.emit\(") == {"realtime/publisher.py", "realtime/managers.py"}
+    assert holders(r"\.emit\(") == {"realtime/publisher.py"}
 
 
 def test_the_driver_stays_in_storage_and_stores() -> None:

@@ -1,0 +1,85 @@
+"""HTTP long-polling: packets wait in the outbox until the client's next GET takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from engineio import exceptions
+
+from realtime.outbox import Flusher, Outbox
+from realtime.packets import NOOP
+
+
+class Listener(Protocol):
+    def too_slow(self) -> None: ...
+
+
+class PollingLink(Outbox):
+    """`blocked` but for the moments in which a poll waits."""
+
+    __slots__ = ("_ended", "_hold", "_poll", "listener")
+
+    def __init__(self, listener: Listener, flusher: Flusher) -> None:
+        super().__init__(flusher)
+        self.listener = listener
+        self.blocked = True
+        self._poll: asyncio.Future[None] | None = None
+        self._hold = False
+        self._ended = False
+
+    @property
+    def polled(self) -> bool:
+        """Whether a GET waits for packets right now."""
+        return self._poll is not None
+
+    async def poll(self) -> list[Any]:
+        """The packets there are, as soon as there are any. Raises EngineIOError when the session has ended."""
+        if self._poll is not None:
+            raise exceptions.EngineIOError("a second poll")
+        self.gather()
+        if not self.packets and not self._ended and not self._hold:
+            self._poll = asyncio.get_running_loop().create_future()
+            try:
+                await self._poll
+            finally:
+                self._poll = None
+        if self._hold or not self.packets:
+            if self._ended:
+                raise exceptions.EngineIOError("the session has ended")
+            return NOOP.for_polling()
+        self.gather()
+        packets, self.packets = self.packets, []
+        return [part for packet in packets for part in packet.for_polling()]
+
+    def flush(self) -> None:
+        if self._poll is not None and not self._hold:
+            self._wake()
+        else:
+            super().flush()
+
+    def overflow(self) -> None:
+        self.listener.too_slow()
+
+    def hold(self) -> None:
+        """An upgrade has begun: the waiting poll ends, and packets wait for the transport that comes."""
+        self._hold = True
+        self._wake()
+
+    def release(self) -> None:
+        """The upgrade came to nothing."""
+        self._hold = False
+
+    def close(self, code: int = 0) -> None:
+        self._ended = True
+        self._wake()
+
+    def pause_reading(self) -> None:
+        """Each POST is answered before the client sends the next: there is nothing to pause."""
+
+    def resume_reading(self) -> None:
+        pass
+
+    def _wake(self) -> None:
+        if self._poll is not None and not self._poll.done():
+            self._poll.set_result(None)
