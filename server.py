@@ -112,16 +112,18 @@ class Server:
     def _domain(self) -> None:
         self.sessions = Sessions(SessionStore(self.database), self.tokens, self.bus, self.settings.refresh_token_ttl_s)
         self.users = Users(UserStore(self.database), self.sessions, self.passwords)
-        self.conversations = Conversations(ConversationStore(self.database, self.bus), self.users, self.publisher)
-        self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         store = MessageStore(self.database)
+        alone = self.settings.redis_url is None
+        conversations = ConversationStore(self.database, self.bus, store, alone)
+        self.conversations = Conversations(conversations, self.users, self.publisher)
+        self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         message_log = Log(store, self.conversations, self.publisher)
         self.chat = Chat(
             conversations=self.conversations,
             messages=Messages(store, message_log, self.conversations, self.notifications, self.publisher),
             membership=Membership(self.conversations, store, message_log, self.notifications, self.bus),
-            reading=Reading(store, message_log, self.conversations),
-            receipts=Receipts(self.conversations, store, message_log, self.publisher),
+            reading=Reading(store, self.conversations),
+            receipts=Receipts(self.conversations, store, self.publisher),
             search=Search(store, self.conversations),
         )
         self.typing = TypingSignals(self.conversations, self.publisher)
@@ -194,6 +196,7 @@ class Server:
         await self.tracker.stop()
         await self.connections.stop()
         await self.sio.shutdown()
+        await self.conversations.stop()
         await self.bus.stop()
         if self.redis is not None:
             await self.redis.aclose()

@@ -54,7 +54,7 @@ LEAVE = Command(
 SEND = Command(
     "chat:send", "/chat", Send, MessageData, Rate(600, 60, 60),
     "Sends a message. The acknowledgement means that it is durable; a repeat with the same client_id adds none.",
-    (*_ACCESS, "idempotency_mismatch", "conflict"),
+    (*_ACCESS, "idempotency_mismatch", "conflict"), overlaps=True,
 )  # fmt: skip
 EDIT = Command(
     "chat:edit", "/chat", Edit, MessageData, Rate(120, 60, 30), "Changes the text of the caller's own message.",

@@ -27,7 +27,7 @@ from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
 from ops.metrics import CONNECTS_REFUSED, ERRORS
 from realtime.connections import Connection, Connections
-from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Placed
+from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Incoming, Placed, acknowledge
 from realtime.rooms import Member
 from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
@@ -84,6 +84,22 @@ class Gate:
         if len(self._verified) > TOKENS_KEPT:
             self._verified.popitem(last=False)
         return identity
+
+
+class _Answer:
+    """Acknowledges a command before it ends, see `models.context`."""
+
+    __slots__ = ("_member", "_number", "given", "placed")
+
+    def __init__(self, member: Member, number: int | None) -> None:
+        self._member = member
+        self._number = number
+        self.given = False
+        self.placed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, data: msgspec.Struct) -> None:
+        self.given = True
+        acknowledge(self._member, self._number, Success(data=data))
 
 
 class Namespace:
@@ -155,28 +171,30 @@ class Namespace:
         return bound is not None and bound[0].overlaps
 
     def receive(
-        self, member: Member, event: list[Any]
-    ) -> Success | Failure | Coroutine[Any, Any, Success | Failure] | Placed:
+        self, member: Member, packet: Incoming
+    ) -> Success | Failure | Coroutine[Any, Any, Success | Failure | None] | Placed:
         request_id = new_request_id()
         REQUEST_ID.set(request_id)
         started = time.perf_counter()
-        name = event[0]
+        name = packet.data[0]
         bound = self._handlers.get(name)
         label = name if bound is not None else "unknown"
+        answer = None
         try:
             if bound is None:
                 raise self._unknown(name)
             command, handler = bound
-            placed = asyncio.get_running_loop().create_future() if command.overlaps else None
-            connection, context, payload = self._admit(command, member, event, request_id, placed)
+            if command.overlaps:
+                answer = _Answer(member, packet.number)
+            connection, context, payload = self._admit(command, member, packet.data, request_id, answer)
             result = handler(connection, context, payload)
         except Exception as error:
             return self._failure(label, error, started, request_id)
         if isinstance(result, msgspec.Struct):
             COMMANDS_TOTAL.note(label, "ok", time.perf_counter() - started)
             return Success(data=result)
-        work = self._finish(result, label, started, request_id)
-        return work if placed is None else Placed(work, placed)
+        work = self._finish(result, label, started, request_id, answer)
+        return work if answer is None else Placed(work, answer.placed)
 
     def _admit(
         self,
@@ -184,7 +202,7 @@ class Namespace:
         member: Member,
         event: list[Any],
         request_id: str,
-        placed: asyncio.Future[None] | None,
+        answer: _Answer | None,
     ) -> tuple[Connection, Context, Any]:
         gate, connection = self.gate, member.session.owner
         if connection is None:
@@ -197,12 +215,20 @@ class Namespace:
         if wait_ms := gate.limits.retry_after_ms(command.name, identity.user_id):
             raise ParleyError("rate_limited", retry_after_ms=wait_ms)
         payload = _parse(command, event)
-        context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid, placed)
+        context = Context(
+            identity.user_id, identity.session_id, identity.role, request_id, member.sid,
+            answer.placed if answer else None, answer,
+        )  # fmt: skip
         return connection, context, payload
 
     async def _finish(
-        self, result: Awaitable[msgspec.Struct], label: str, started: float, request_id: str
-    ) -> Success | Failure:
+        self,
+        result: Awaitable[msgspec.Struct],
+        label: str,
+        started: float,
+        request_id: str,
+        answer: _Answer | None,
+    ) -> Success | Failure | None:
         REQUEST_ID.set(request_id)
         self.gate.running += 1
         try:
@@ -211,14 +237,15 @@ class Namespace:
             COMMANDS_TOTAL.note(label, "cancelled", time.perf_counter() - started)
             raise
         except Exception as error:
-            return self._failure(label, error, started, request_id)
+            failure = self._failure(label, error, started, request_id)
+            return None if answer is not None and answer.given else failure
         finally:
             self.gate.running -= 1
         elapsed = time.perf_counter() - started
         COMMANDS_TOTAL.note(label, "ok", elapsed)
         if elapsed > SLOW_S:
             log.warning("slow command %s: %.0f ms (ok)", label, elapsed * 1000)
-        return Success(data=data)
+        return None if answer is not None and answer.given else Success(data=data)
 
     def _failure(self, label: str, error: Exception, started: float, request_id: str) -> Failure:
         known = self._known(label, error)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from contract.identity import Role
 
@@ -14,8 +16,9 @@ from contract.identity import Role
 class Context:
     """`origin` is the connection whose acknowledgement carries the result, which is why no event is sent to it.
 
-    `placed` is there for commands declared to overlap: the action completes it as soon as nothing the caller does from
-    here on can come before this command any more.
+    Both others are there for commands declared to overlap. The action completes `placed` as soon as nothing the caller
+    does from here on can come before this command any more. It may `answer` before it ends, when others will hear of
+    something that must not reach the caller before the answer.
     """
 
     user_id: str
@@ -24,6 +27,7 @@ class Context:
     request_id: str
     origin: str | None = None
     placed: asyncio.Future[None] | None = None
+    answer: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

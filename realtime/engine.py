@@ -57,14 +57,14 @@ class ConnectRefused(Exception):
 
 _REPLIES = (msgspec.Struct, list)
 Reply = msgspec.Struct | list[Any]
-Outcome = Reply | Coroutine[Any, Any, Reply]
+Outcome = Reply | Coroutine[Any, Any, Reply | None]
 
 
 @dataclass(slots=True)
 class Placed:
     """An outcome to come that later commands of the connection need not wait for: see `realtime.inbox`."""
 
-    work: Coroutine[Any, Any, Reply]
+    work: Coroutine[Any, Any, Reply | None]
     placed: asyncio.Future[None]
 
 
@@ -83,8 +83,8 @@ class Namespace(Protocol):
         """Whether events of this name answer with `Placed`."""
         ...
 
-    def receive(self, member: Member, event: list[Any]) -> Outcome | Placed:
-        """The acknowledgement of an event, now or to come. Never raises."""
+    def receive(self, member: Member, packet: Incoming) -> Outcome | Placed:
+        """The acknowledgement of an event, now or to come; None if `acknowledge` was called already. Never raises."""
         ...
 
 
@@ -168,9 +168,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return None
         if packet.kind != EVENT:
             return None  # acknowledgements of our events are never asked for, so there is nothing to do with one
-        outcome = member.handler.receive(member, packet.data)
+        outcome = member.handler.receive(member, packet)
         if isinstance(outcome, _REPLIES):
-            self._answer(member, packet.number, outcome)
+            acknowledge(member, packet.number, outcome)
             return None
         if isinstance(outcome, Placed):
             return Overlapping(self._answer_later(member, packet.number, outcome.work, outcome.placed), outcome.placed)
@@ -227,14 +227,14 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _connect(self, session: Session, name: str, auth: Any) -> None:
         space = self.namespace_handlers.get(name)
         error: ParleyError | None = None
-        if space is None:
-            error = ParleyError("not_found", f"There is no namespace {name[:64]}.")
-        elif self._refusing:
+        if space is None:  # in the words of the protocol, which every client knows
+            session.link.send(packets.refused(name, {"message": "Invalid namespace"}))
+            return
+        if self._refusing:
             error = ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
         elif name in session.members:
             error = ParleyError("conflict", f"This connection is on {name} already.")
-        if space is None or error is not None:
-            assert error is not None
+        if error is not None:
             refusal = {"message": error.message, "data": error.body(secrets.token_hex(8))}
             session.link.send(packets.refused(name, refusal))
             return
@@ -260,19 +260,22 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             member.handler.disconnect(member)
             self.manager.remove(member)
 
-    def _answer(self, member: Member, number: int | None, reply: Reply) -> None:
-        if number is not None and not member.session.closed:
-            member.session.link.send(packets.ack(member.handler.name, number, reply))
-
     async def _answer_later(
-        self, member: Member, number: int | None, work: Coroutine[Any, Any, Reply],
+        self, member: Member, number: int | None, work: Coroutine[Any, Any, Reply | None],
         placed: asyncio.Future[None] | None = None,
     ) -> None:  # fmt: skip
         try:
-            self._answer(member, number, await work)
+            reply = await work
+            if reply is not None:
+                acknowledge(member, number, reply)
         finally:
             if placed is not None and not placed.done():
                 placed.set_result(None)
+
+
+def acknowledge(member: Member, number: int | None, reply: Reply) -> None:
+    if number is not None and not member.session.closed:
+        member.session.link.send(packets.ack(member.handler.name, number, reply))
 
 
 def _check_event(data: Any) -> None:

@@ -44,10 +44,17 @@ class Outgoing:
         for attachment in attachments:
             self.frame += frame(BINARY, attachment)
 
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Outgoing:
+        """A binary message by itself, which has no type in front of it."""
+        made = cls.__new__(cls)
+        made.text, made.attachments, made.frame = b"", (data,), frame(BINARY, data)
+        return made
+
     def for_polling(self) -> list[Any]:
         """python-engineio's packets, which write themselves into the body of a poll."""
-        text = eio_packet.Packet(int(self.text[:1]), self.text[1:].decode())
-        return [text, *(eio_packet.Packet(eio_packet.MESSAGE, attachment) for attachment in self.attachments)]
+        text = [eio_packet.Packet(int(self.text[:1]), self.text[1:].decode())] if self.text else []
+        return text + [eio_packet.Packet(eio_packet.MESSAGE, attachment) for attachment in self.attachments]
 
 
 PING = Outgoing(b"2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from aiohttp import web
 from engineio import exceptions
 
 from realtime.outbox import Flusher, Outbox
@@ -33,8 +34,11 @@ class PollingLink(Outbox):
         """Whether a GET waits for packets right now."""
         return self._poll is not None
 
-    async def poll(self) -> list[Any]:
-        """The packets there are, as soon as there are any. Raises EngineIOError when the session has ended."""
+    async def poll(self, request: web.Request | None = None) -> list[Any]:
+        """The packets there are, as soon as there are any. Raises EngineIOError for what ends the session.
+
+        `request` tells whether the client is still there to get them.
+        """
         if self._poll is not None:
             raise exceptions.EngineIOError("a second poll")
         self.gather()
@@ -44,13 +48,15 @@ class PollingLink(Outbox):
                 await self._poll
             finally:
                 self._poll = None
-        if self._hold or not self.packets:
-            if self._ended:
-                raise exceptions.EngineIOError("the session has ended")
-            return NOOP.for_polling()
+        if request is not None and request.transport is None:
+            raise exceptions.EngineIOError("the client has given up the poll")
+        return NOOP.for_polling() if self._hold else self.take()
+
+    def take(self) -> list[Any]:
+        """What waits, for the body of an answer; a NOOP if nothing does."""
         self.gather()
         packets, self.packets = self.packets, []
-        return [part for packet in packets for part in packet.for_polling()]
+        return [part for packet in packets or [NOOP] for part in packet.for_polling()]
 
     def flush(self) -> None:
         if self._poll is not None and not self._hold:

@@ -112,8 +112,15 @@ class Session:
         if self.closed:
             return
         self._end(reason)
-        self.link.send(CLOSING)
+        if reason != self.server.reason.CLIENT_DISCONNECT:
+            self.link.send(CLOSING)
         self.link.close(code)
+        if isinstance(self.link, PollingLink) and not self.link.polled and reason in self._told_later:
+            self.server.leave_last_words(self.sid, self.link.take())
+
+    @property
+    def _told_later(self) -> tuple[str, str]:
+        return self.server.reason.CLIENT_DISCONNECT, self.server.reason.SERVER_DISCONNECT
 
     def transport_lost(self, reason: str | None) -> None:
         if not self.closed:
@@ -131,6 +138,11 @@ class Session:
         self.server.above.ended(self, reason)
 
     # Liveness
+
+    @property
+    def overdue(self) -> bool:
+        """The client was not heard of for longer than it may, though the wheel has not come to it yet."""
+        return bool(time.monotonic() >= self.heard_at + self.server.ping_interval + self.server.ping_timeout)
 
     def _tick(self) -> None:
         """Pings, or notices that the last ping was not answered in time."""
@@ -175,7 +187,7 @@ class Session:
             return Switched()
         assert isinstance(self.link, PollingLink)
         try:
-            return await self.link.poll()
+            return await self.link.poll(request)
         except exceptions.EngineIOError:
             self.close(self.server.reason.TRANSPORT_ERROR)
             raise

@@ -7,6 +7,7 @@ and every refusal, is its code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -24,6 +25,7 @@ from realtime.wheel import TICK_S, TimerWheel
 
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
+LAST_WORDS_S = 1.0
 
 
 class Above(Protocol):
@@ -40,6 +42,14 @@ class Above(Protocol):
         ...
 
     def ended(self, session: Session, reason: str) -> None: ...
+
+
+class _Nobody:
+    """Listens to a connection that is about to go."""
+
+    def frame_received(self, data: str | bytes) -> None: ...
+    def transport_lost(self, reason: str | None) -> None: ...
+    def too_slow(self) -> None: ...
 
 
 class OriginCheck:
@@ -73,7 +83,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         super().__init__(*args, monitor_clients=False, **options)
         self.sockets: dict[str, Session] = {}
         self.flusher = Flusher()
-        self.wheel = TimerWheel(min(TICK_S, self.ping_timeout / 4))
+        self.wheel = TimerWheel(min(TICK_S, self.ping_timeout / 20))
+        self._last_words: dict[str, list[Any]] = {}
 
     def make_link(self, listener: Listener) -> WebSocketLink:
         return WebSocketLink(listener, self.flusher, self.wheel, self.max_http_buffer_size)
@@ -86,11 +97,37 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def bad_request(self, message: str) -> Any:
         return self._bad_request(message)
 
+    def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
+        """Every method: one that the protocol does not have is refused in its way."""
+        app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
-        accept = self._short_way(request)
-        if accept is None:
-            answer: web.StreamResponse = await super().handle_request(request)
-            return answer
+        query = parse_qs(request.query_string)
+        transport, sid = query.get("transport"), query.get("sid", [""])[0]
+        upgrade = request.method == "GET" and transport == ["websocket"] and "j" not in query
+        accept = accept_key(request) if upgrade and "Upgrade" in request.headers else None
+        if accept is not None and not sid and query.get("EIO") == ["4"] and self._allowed(request):
+            return self._open(request, accept)
+        session = self.sockets.get(sid)
+        if accept is not None and session is not None and (session.upgraded or session.upgrading):
+            return self._turn_away(request, accept)
+        if request.method == "GET" and (packets := self._last_words.pop(sid, None)) is not None:
+            return await self._respond(request, self._ok(packets))
+        if session is not None and session.overdue:
+            session.close(self.reason.PING_TIMEOUT)
+        if transport is None and request.method != "OPTIONS":
+            return await self._respond(request, self._bad_request("Invalid transport"))
+        if request.method not in ("GET", "POST", "OPTIONS"):
+            return await self._respond(request, self._bad_request("Invalid method"))
+        answer: web.StreamResponse = await super().handle_request(request)
+        return answer
+
+    def _allowed(self, request: web.Request) -> bool:
+        headers = request.headers
+        return self.allows(headers.get("Origin"), headers.get("X-Forwarded-Host", headers.get("Host", "")))
+
+    def _open(self, request: web.Request, accept: bytes) -> web.StreamResponse:
+        """A session that begins as a WebSocket."""
         session = Session(self, self.generate_id())
         link = session.link = self.make_link(session)
         session.upgraded = True
@@ -102,17 +139,27 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             session.transport_lost(None)
         return Switched()
 
-    def _short_way(self, request: web.Request) -> bytes | None:
-        """The accept key of a handshake that begins a session and is in order; None leaves it to python-engineio."""
-        if request.method != "GET" or "Upgrade" not in request.headers:
-            return None
-        query = parse_qs(request.query_string)
-        if query.get("transport") != ["websocket"] or query.get("EIO") != ["4"] or "sid" in query or "j" in query:
-            return None
-        headers = request.headers
-        if not self.allows(headers.get("Origin"), headers.get("X-Forwarded-Host", headers.get("Host", ""))):
-            return None
-        return accept_key(request)
+    def _turn_away(self, request: web.Request, accept: bytes) -> web.StreamResponse:
+        """A second WebSocket for a session that has one: accepted, so that the client hears of it, and closed."""
+        link = self.make_link(_Nobody())
+        take_over(request, accept, link)
+        link.close()
+        return Switched()
+
+    def leave_last_words(self, sid: str, packets: list[Any]) -> None:
+        """What a polling session that has ended could not say: its client's next GET, if it comes soon, takes it."""
+        self._last_words[sid] = packets
+        self.wheel.after(LAST_WORDS_S, partial(self._last_words.pop, sid, None))
+
+    async def _respond(self, request: web.Request, answer: dict[str, Any]) -> web.StreamResponse:
+        environ = self._async["translate_request"](request)
+        response: web.StreamResponse = await self._make_response(answer, environ)
+        return response
+
+    def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: int | None = None) -> dict[str, Any]:
+        """A POST is answered with `ok` in small letters."""
+        answer: dict[str, Any] = super()._ok(packets, headers, jsonp_index)
+        return answer if packets is not None else {**answer, "response": b"ok"}
 
     async def _handle_connect(self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None) -> Any:
         """A session that begins by polling. A WebSocket that comes here was found wanting."""
@@ -125,8 +172,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         return self._ok(await link.poll(), jsonp_index=jsonp_index)
 
     async def disconnect(self, sid: str) -> None:
+        """python-engineio's answer to a request that is malformed."""
         if (session := self.sockets.get(sid)) is not None:
-            session.close(self.reason.SERVER_DISCONNECT)
+            session.close(self.reason.TRANSPORT_ERROR)
 
     def _handshake(self, sid: str, upgrades: list[str]) -> dict[str, Any]:
         return {

@@ -20,11 +20,11 @@ class TimerWheel:
 
     def __init__(self, tick_s: float = TICK_S) -> None:
         self.tick_s = tick_s
-        self._slots: dict[int, list[Callable[[], None]]] = {}
+        self._slots: dict[int, list[Callable[[], object]]] = {}
         self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def after(self, delay_s: float, callback: Callable[[], None]) -> None:
+    def after(self, delay_s: float, callback: Callable[[], object]) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._turn = int(loop.time() / self.tick_s)

@@ -18,10 +18,18 @@ BATCH_MAX = 256
 
 
 class Batches(Generic[Item, Outcome]):
-    """`write` takes up to BATCH_MAX items and returns an outcome for each, in order; what it raises, all get."""
+    """`write` returns an outcome for each item, in order: a value, or the exception that this item's caller gets.
 
-    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]) -> None:
+    What `write` raises, all get. `size` weighs an item; a batch weighs at most BATCH_MAX, or is one item.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome | Exception]]],
+        size: Callable[[Item], int] = lambda item: 1,
+    ) -> None:
         self._write = write
+        self._size = size
         self._waiting: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -36,19 +44,30 @@ class Batches(Generic[Item, Outcome]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-                await self._one(batch)
+                await self._one(self._take())
         finally:
             self._task = None
 
+    def _take(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
+        count = weight = 0
+        for item, _ in self._waiting:
+            weight += self._size(item)
+            if count and weight > BATCH_MAX:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
     async def _one(self, batch: list[tuple[Item, asyncio.Future[Outcome]]]) -> None:
+        outcomes: Sequence[Outcome | Exception]
         try:
             outcomes = await self._write([item for item, _ in batch])
         except Exception as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
+            outcomes = [error] * len(batch)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
                 future.set_result(outcome)

@@ -7,6 +7,7 @@ anyone; who is not in `participant_ids` neither sees nor hears anything of it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ class Conversations:
         self._store = store
         self._users = users
         self._publisher = publisher
+        store.orphaned = self._tell_head
 
     # Access
 
@@ -59,11 +61,27 @@ class Conversations:
     async def recent(self, conversation_id: str) -> Document | None:
         return await self._store.recent(conversation_id)
 
-    # The head and the marks, which the messages noun moves
+    async def audience(self, conversation_id: str) -> Sequence[str]:
+        """The rooms of everyone in it."""
+        return await self._store.audience(conversation_id)
 
-    async def advance(self, message: Document, own: bool) -> bool:
-        """Moves the head on to this message if it is the next one; of several processes one succeeds."""
-        return await self._store.advance(message, own)
+    # The head and the marks, as the messages noun moves them
+
+    def note(self, message: Document) -> None:
+        """A message of this conversation is durable."""
+        self._store.note(message)
+
+    def unsure(self, conversation_id: str) -> None:
+        """A message of this conversation may be durable or not."""
+        self._store.unsure(conversation_id)
+
+    async def _tell_head(self, conversation_id: str, last_seq: int) -> None:
+        """Messages up to here may have reached nobody: their process died before it could tell."""
+        head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
+        await self._publisher.publish(chat_commands.HEAD_EVENT, await self.audience(conversation_id), head)
+
+    async def stop(self) -> None:
+        await self._store.stop()
 
     async def touch(self, message: Document) -> None:
         """A message of this conversation was changed."""

@@ -51,19 +51,14 @@ class Messages:
             raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
         if payload.reply_to is not None:
             await self._check_reply(payload.conversation_id, payload.reply_to)
-        message, duplicate = await self._log.append(
-            conversation,
-            draft(
-                context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
-                reply_to=payload.reply_to, mentions=mentions,
-                fingerprint=payload_hash(payload.conversation_id, text, payload.reply_to, mentions),
-            ),
+        made = draft(
+            context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
+            reply_to=payload.reply_to, mentions=mentions,
+            fingerprint=payload_hash(payload.conversation_id, text, payload.reply_to, mentions),
         )  # fmt: skip
-        if mentions and not duplicate:
-            await self._notifications.mentioned(message, conversation, mentions)
-        data = chat.MessageData(message=to_message(message))
-        if duplicate:
-            data.duplicate = True
+        data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
+        if mentions and data.duplicate is not True:
+            await self._notifications.mentioned(data.message, conversation, mentions)
         return data
 
     async def _check_reply(self, conversation_id: str, reply_to: str) -> None:

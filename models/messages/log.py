@@ -1,25 +1,26 @@
 """The ordered, durable log of a conversation: every message, of whatever kind, gets its place here.
 
-State of a message, and the method that moves it on:
+State of a message:
 
-    draft --append--> inserted (durable, has its seq) --advance--> head (conversation.last_seq) --> published
+    draft --place taken--> queued --insert--> durable (has its seq) --publish--> told --> acknowledged
 
 `seq` is contiguous because the only way to take n + 1 is a unique index, and nobody tries n + 1 before having seen that
-n exists. The head moves one message at a time by compare-and-set, and *whoever moves it publishes the message*, so that
-each is published once and in order even when a process dies between two steps: the next one to append, read or retry
-finds the message beyond the head and moves it on. An acknowledgement is sent after all of this.
+n exists. A process writes a conversation's messages in groups: what is queued while one group is on its way to the
+database goes with the next, and groups of many conversations share a call (`storage.batch`). Each message is told, and
+then acknowledged, once its own write is durable, in `seq` order. A message whose process died in between is found by
+whoever looks at the conversation next, who tells its participants where it ends now (`chat:head`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from weakref import WeakValueDictionary
 
 from contract import chat, chat_commands
 from contract.errors import ParleyError
-from contract.rooms import user_room
 from models.context import now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
@@ -30,10 +31,42 @@ from realtime.publisher import Order, Publisher
 from storage.mongo import Document
 
 ATTEMPTS_MAX = 200
+GROUP_MAX = 64
 # A predecessor older than this has reached every process, or will be missed by it: nothing waits for it.
 SETTLED_AFTER = timedelta(seconds=5)
 HEADS_MAX = 50_000
-HEAL_MAX = 1_000
+
+Stored = Callable[[chat.MessageData], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """`stored` hears of the message in its turn: after those before it were told, before those after it are."""
+
+    draft: Document
+    stored: Stored | None
+    done: asyncio.Future[chat.MessageData]
+
+    def finish(self, data: chat.MessageData) -> None:
+        if self.stored is not None:
+            self.stored(data)
+        if not self.done.done():
+            self.done.set_result(data)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _Journal:
+    """The messages of one conversation that wait, and the task that writes them."""
+
+    __slots__ = ("entries", "telling", "writing")
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.writing: asyncio.Task[None] | None = None
+        self.telling: asyncio.Task[None] | None = None
 
 
 class Log:
@@ -41,99 +74,120 @@ class Log:
         self._store = store
         self._conversations = conversations
         self._publisher = publisher
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._published_here: OrderedDict[str, int] = OrderedDict()
+        self._journals: dict[str, _Journal] = {}
+        self._told_here: OrderedDict[str, int] = OrderedDict()
 
-    def lock(self, conversation_id: str) -> asyncio.Lock:
-        """Serialises this process's own writers, who would otherwise only collide in the database."""
-        lock = self._locks.get(conversation_id)
-        if lock is None:
-            lock = self._locks[conversation_id] = asyncio.Lock()
-        return lock
+    async def append(
+        self,
+        conversation_id: str,
+        draft: Document,
+        placed: asyncio.Future[None] | None = None,
+        stored: Stored | None = None,
+    ) -> chat.MessageData:
+        """Makes the draft the next message, or finds that it was there before (same client_id, same payload).
 
-    async def append(self, conversation: Document, draft: Document) -> tuple[Document, bool]:
-        """Makes the draft the next message. Returns it and whether it was there before (same client_id, same payload).
-
-        Raises idempotency_mismatch, or conflict if other processes were faster ATTEMPTS_MAX times in a row.
+        Its place among what this process appends is certain with the call; `placed` is completed then. Raises
+        idempotency_mismatch, or conflict if other processes were faster ATTEMPTS_MAX times in a row.
         """
-        conversation_id = conversation["_id"]
-        async with self.lock(conversation_id):
-            last = conversation["last_message"]
-            head = max(conversation["last_seq"], self._published_here.get(conversation_id, 0))
-            settled = last is None or (last["seq"] == head and last["created_at"] < now() - SETTLED_AFTER)
-            for _ in range(ATTEMPTS_MAX):
-                seq = head + 1
-                document = {
-                    "_id": message_id(conversation_id, seq), "conversation_id": conversation_id, "seq": seq, **draft,
-                }  # fmt: skip
-                outcome = await self._store.insert(document)
-                if outcome == "inserted":
-                    await self._advance_to(document, settled, own=True)
-                    MESSAGES_SENT.labels(draft["kind"]).inc()
-                    return document, False
-                if outcome == "client_id_taken":
-                    return await self._repeated(draft), True
+        entry = _Entry(draft, stored, asyncio.get_running_loop().create_future())
+        journal = self._journals.get(conversation_id)
+        if journal is None:
+            journal = self._journals[conversation_id] = _Journal()
+            journal.writing = asyncio.ensure_future(self._write(conversation_id, journal))
+        journal.entries.append(entry)
+        if placed is not None and not placed.done():
+            placed.set_result(None)
+        return await entry.done
+
+    async def _write(self, conversation_id: str, journal: _Journal) -> None:
+        """Until nothing waits. While one group is told, the next is already on its way to the database."""
+        while journal.entries:
+            group, journal.entries = journal.entries[:GROUP_MAX], journal.entries[GROUP_MAX:]
+            try:
+                await self._write_group(conversation_id, journal, group)
+            except Exception as error:
+                self._conversations.unsure(conversation_id)
+                for entry in group:
+                    entry.fail(error)
+            if not journal.entries and journal.telling is not None:
+                await journal.telling  # more may come meanwhile
+        del self._journals[conversation_id]
+
+    async def _write_group(self, conversation_id: str, journal: _Journal, group: list[_Entry]) -> None:
+        waiting = group
+        for _ in range(ATTEMPTS_MAX):
+            head, settled = await self._head(conversation_id)
+            documents = [
+                {
+                    "_id": message_id(conversation_id, seq), "conversation_id": conversation_id, "seq": seq,
+                    **entry.draft,
+                }
+                for seq, entry in enumerate(waiting, head + 1)
+            ]  # fmt: skip
+            count, refusal = await self._store.append(documents)
+            if count:
+                for document in documents[:count]:
+                    self._conversations.note(document)
+                    MESSAGES_SENT.labels(document["kind"]).inc()
+                told = list(zip(documents[:count], waiting, strict=False))
+                before, journal.telling = journal.telling, None
+                journal.telling = asyncio.ensure_future(self._tell(before, conversation_id, told, settled))
+                waiting = waiting[count:]
+            if not waiting:
+                return
+            if refusal == "client_id_taken":
+                await self._repeat(waiting.pop(0))
+            else:
                 SEQ_CONFLICTS.inc()
-                head, settled = await self._true_head(conversation_id, seq), False
-            raise ParleyError("conflict")
+                self._conversations.unsure(conversation_id)
+            if not waiting:
+                return
+        for entry in waiting:
+            entry.fail(ParleyError("conflict"))
 
-    async def _true_head(self, conversation_id: str, known_seq: int) -> int:
-        """The highest seq that exists, given that known_seq does."""
-        fresh = await self._conversations.find(conversation_id)
-        head = max(known_seq, fresh["last_seq"] if fresh else 0)
-        beyond = await self._store.range(conversation_id, head, head + HEAL_MAX)
-        return int(beyond[-1]["seq"]) if beyond else head
-
-    async def _repeated(self, draft: Document) -> Document:
-        found = await self._store.find_sent(draft["sender_id"], draft["client_id"])
-        if found is None:
-            raise ParleyError("conflict")
-        if found["payload_hash"] != draft["payload_hash"]:
-            raise ParleyError("idempotency_mismatch")
-        # The first try may have died before it moved the head. Its conversation is this one: the hash says so.
-        await self._advance_to(found)
-        return found
-
-    async def heal(self, conversation: Document) -> Document:
-        """Moves the head over messages that a dead process left beyond it. Returns the conversation as it is then."""
-        beyond = await self._store.range(
-            conversation["_id"], conversation["last_seq"], conversation["last_seq"] + HEAL_MAX
-        )
-        if not beyond:
-            return conversation
-        async with self.lock(conversation["_id"]):
-            for message in beyond:
-                await self._advance_to(message)
-        return await self._conversations.find(conversation["_id"]) or conversation
-
-    async def _advance_to(self, message: Document, settled: bool = False, own: bool = False) -> None:
-        """Moves the head to this message, over any others on the way; publishes what it moved over."""
-        while not await self._step(message, settled, own):
-            settled = False
-            fresh = await self._conversations.find(message["conversation_id"])
-            if fresh is None or fresh["last_seq"] >= message["seq"]:
-                return  # another process moved it, and so has published it
-            for earlier in await self._store.range(message["conversation_id"], fresh["last_seq"], message["seq"] - 1):
-                await self._step(earlier, settled=False, own=False)
-
-    async def _step(self, message: Document, settled: bool, own: bool) -> bool:
-        if not await self._conversations.advance(message, own):
-            return False
-        await self._publish(message, settled)
-        return True
-
-    async def _publish(self, message: Document, settled: bool) -> None:
-        """`settled`: every process that will hear of the predecessor has heard of it. See `realtime.ordering`."""
-        conversation_id, seq = message["conversation_id"], message["seq"]
+    async def _head(self, conversation_id: str) -> tuple[int, bool]:
+        """The last seq there is, and whether every process that will hear of it has heard of it."""
         conversation = await self._conversations.recent(conversation_id)
         if conversation is None:
-            return
-        settled = settled or seq == 1 or self._published_here.get(conversation_id) == seq - 1
-        self._published_here[conversation_id] = seq
-        self._published_here.move_to_end(conversation_id)
-        if len(self._published_here) > HEADS_MAX:
-            self._published_here.popitem(last=False)
-        rooms = [user_room(user_id) for user_id in conversation["participant_ids"]]
-        data = chat.MessageData(message=to_message(message))
+            raise ParleyError("not_found", "There is no such conversation.")
+        last = conversation["last_message"]
+        return conversation["last_seq"], last is None or last["created_at"] < now() - SETTLED_AFTER
+
+    async def _repeat(self, entry: _Entry) -> None:
+        """Its client_id is there already."""
+        found = await self._store.find_sent(entry.draft["sender_id"], entry.draft["client_id"])
+        if found is None:
+            entry.fail(ParleyError("conflict"))
+        elif found["payload_hash"] != entry.draft["payload_hash"]:
+            entry.fail(ParleyError("idempotency_mismatch"))
+        else:
+            # The first try may have died before it was told. Its conversation is this one: the hash says so.
+            await self._conversations.find(found["conversation_id"])
+            entry.finish(chat.MessageData(message=to_message(found), duplicate=True))
+
+    async def _tell(
+        self,
+        before: asyncio.Task[None] | None,
+        conversation_id: str,
+        told: list[tuple[Document, _Entry]],
+        settled: bool,
+    ) -> None:
+        """Publishes and acknowledges durable messages, after those before them."""
+        if before is not None:
+            await before
+        for document, entry in told:
+            data = chat.MessageData(message=to_message(document))
+            await self._publish(conversation_id, document, data, settled)
+            entry.finish(data)
+
+    async def _publish(self, conversation_id: str, message: Document, data: chat.MessageData, settled: bool) -> None:
+        """`settled`: every process that will hear of the predecessor has heard of it. See `realtime.ordering`."""
+        seq = message["seq"]
+        rooms = await self._conversations.audience(conversation_id)
+        settled = settled or seq == 1 or self._told_here.get(conversation_id) == seq - 1
+        self._told_here[conversation_id] = seq
+        self._told_here.move_to_end(conversation_id)
+        if len(self._told_here) > HEADS_MAX:
+            self._told_here.popitem(last=False)
         order = Order(conversation_id, seq, settled)
         await self._publisher.publish(chat_commands.MESSAGE_EVENT, rooms, data, origin=message["origin"], order=order)

@@ -119,4 +119,4 @@ class Membership:
 
     async def _say(self, context: Context, document: Document, text: str) -> None:
         """Appends a system message. Its sender hears of it too: no acknowledgement carries it."""
-        await self._log.append(document, draft(context.user_id, new_id("sys"), "system", text, now()))
+        await self._log.append(document["_id"], draft(context.user_id, new_id("sys"), "system", text, now()))

@@ -13,7 +13,6 @@ from contract.types import format_time, parse_time
 from models.context import Context, now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_conversation, to_message
-from models.messages.log import Log
 from models.messages.store import MessageStore
 from models.paging import decode_cursor, encode_cursor
 from storage.mongo import Document
@@ -28,14 +27,12 @@ SYNC_OVERLAP = timedelta(seconds=10)
 
 
 class Reading:
-    def __init__(self, store: MessageStore, log: Log, conversations: Conversations) -> None:
+    def __init__(self, store: MessageStore, conversations: Conversations) -> None:
         self._store = store
-        self._log = log
         self._conversations = conversations
 
     async def join(self, context: Context, payload: chat.Join) -> chat.JoinData:
         document = await self._conversations.require(context.user_id, payload.conversation_id)
-        document = await self._log.heal(document)
         if payload.since_seq is None:
             page = await self._before(document, context.user_id, document["last_seq"] + 1, JOIN_LATEST)
         else:
@@ -81,7 +78,6 @@ class Reading:
 
     async def _after(self, document: Document, user_id: str, after_seq: int, limit: int) -> chat.HistoryData:
         floor = max(document["members"][user_id]["joined_seq"], after_seq)
-        # Not beyond the head: what is there is not published yet, and comes as an event.
         up_to = min(floor + limit + 1, document["last_seq"])
         found = await self._store.range(document["_id"], floor, up_to) if up_to > floor else []
         return chat.HistoryData(
@@ -99,13 +95,9 @@ class Reading:
         except ValueError:
             raise invalid("changed_since", "is not a moment in time") from None
         documents = await self._conversations.of_user(context.user_id)
-        # A process that died between making a message durable and moving the head leaves it one beyond.
-        ahead = await self._store.exist_at({document["_id"]: document["last_seq"] + 1 for document in documents})
         missed: list[chat.ConversationMissed] = []
         budget, more = SYNC_MESSAGES_PER_CALL, False
         for document in documents:
-            if document["_id"] in ahead:
-                document = await self._log.heal(document)
             cursor = payload.cursors.get(document["_id"], 0)
             floor = max(cursor, document["members"][context.user_id]["joined_seq"])
             news = document["last_seq"] > floor or document["_id"] not in payload.cursors

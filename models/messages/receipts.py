@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from weakref import WeakValueDictionary
+
 from contract import chat, chat_commands
 from contract.rooms import user_room
 from models.context import Context
 from models.conversations.actions import Conversations
 from models.conversations.document import to_receipt, unread
-from models.messages.log import Log
 from models.messages.store import MessageStore
 from realtime.publisher import Publisher
 from storage.mongo import Document
+
+
+class _Locks:
+    """A lock by name, for as long as someone holds or wants it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
 
 
 class Receipts:
@@ -18,12 +33,11 @@ class Receipts:
         self,
         conversations: Conversations,
         messages: MessageStore,
-        log: Log,
         publisher: Publisher,
     ) -> None:
         self._conversations = conversations
         self._messages = messages
-        self._log = log
+        self._locks = _Locks()
         self._publisher = publisher
 
     async def delivered(self, context: Context, payload: chat.Mark) -> chat.ReceiptData:
@@ -35,7 +49,7 @@ class Receipts:
     async def _mark(self, context: Context, payload: chat.Mark, names: tuple[str, ...]) -> chat.ReceiptData:
         """Raises the marks to `seq`, or to the head if that is lower; tells everyone if anything rose."""
         # The lock keeps one person's receipts in rising order on their way out of this process.
-        async with self._log.lock(f"receipts:{payload.conversation_id}:{context.user_id}"):
+        async with self._locks.of(f"{payload.conversation_id}:{context.user_id}"):
             document = await self._conversations.require(context.user_id, payload.conversation_id)
             member = document["members"][context.user_id]
             seq = min(payload.seq, document["last_seq"])

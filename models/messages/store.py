@@ -12,7 +12,7 @@ from models.messages.document import message_id, words
 from storage.batch import Batches
 from storage.mongo import Database, Document
 
-Inserted = Literal["inserted", "seq_taken", "client_id_taken"]
+Refusal = Literal["seq_taken", "client_id_taken"]
 
 _VIEW = {"words": 0}
 _DUPLICATE = 11000
@@ -22,24 +22,37 @@ class MessageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._messages = database.collection("messages")
-        self._inserts = Batches(self._insert_batch)
+        self._appends = Batches(self._append_groups, size=len)
 
-    async def insert(self, document: Document) -> Inserted:
-        """Durable when it returns; goes together with other inserts of the moment."""
-        return await self._inserts.submit(document)
+    async def append(self, documents: list[Document]) -> tuple[int, Refusal | None]:
+        """Inserts messages that follow each other in one conversation; goes together with other appends of the moment.
 
-    async def _insert_batch(self, documents: Sequence[Document]) -> list[Inserted]:
-        outcomes: list[Inserted] = ["inserted"] * len(documents)
-        try:
-            await self._messages.insert_many(list(documents), ordered=False)
-        except BulkWriteError as error:
-            if error.details["writeConcernErrors"]:
-                raise  # applied, but perhaps not durable: nobody may be told that it is
-            for failure in error.details["writeErrors"]:
-                if failure["code"] != _DUPLICATE:
-                    raise
-                taken = "client_id" in failure.get("keyPattern", {})
-                outcomes[failure["index"]] = "client_id_taken" if taken else "seq_taken"
+        Returns how many of them are durable, from the first on, and why the next one is not.
+        """
+        return await self._appends.submit(documents)
+
+    async def _append_groups(self, groups: Sequence[list[Document]]) -> list[tuple[int, Refusal | None] | Exception]:
+        """In order, so that a group has no gap: a refusal ends its group, and the groups after it are tried again."""
+        outcomes: list[tuple[int, Refusal | None] | Exception] = [(len(group), None) for group in groups]
+        first = 0
+        while first < len(groups):
+            documents = [document for group in groups[first:] for document in group]
+            try:
+                await self._messages.insert_many(documents, ordered=True)
+                break
+            except BulkWriteError as error:
+                place, refusal = _refused(error)
+                while place >= len(groups[first]):
+                    place -= len(groups[first])
+                    first += 1
+                outcomes[first] = (place, refusal) if refusal is not None else error
+                first += 1
+                if refusal is None:  # not a matter of this one document: what came after it was not tried
+                    outcomes[first:] = [error] * (len(groups) - first)
+                    break
+            except Exception as error:  # applied or not, nobody may be told that it was
+                outcomes[first:] = [error] * (len(groups) - first)
+                break
         return outcomes
 
     async def find(self, identifier: str) -> Document | None:
@@ -93,3 +106,14 @@ class MessageStore:
             query, {"conversation_id": 1, "seq": 1, "words": 1, "created_at": 1}
         ).to_list(None)
         return found
+
+
+def _refused(error: BulkWriteError) -> tuple[int, Refusal | None]:
+    """(index of the document that stopped an ordered insert, why); no reason if it is not one of ours."""
+    failures = error.details["writeErrors"]
+    if error.details["writeConcernErrors"] or not failures:
+        return 0, None  # applied, but perhaps not durable
+    failure = failures[0]
+    if failure["code"] != _DUPLICATE:
+        return failure["index"], None
+    return failure["index"], "client_id_taken" if "client_id" in failure.get("keyPattern", {}) else "seq_taken"

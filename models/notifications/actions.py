@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from contract import system
+from contract.chat import Message
 from contract.errors import invalid
 from contract.rooms import user_room
 from models.context import Context, now
@@ -40,11 +41,11 @@ class Notifications:
             "conversation_added", f"{by} added you to {title}", "", {"conversation_id": conversation["_id"]},
         )  # fmt: skip
 
-    async def mentioned(self, message: Document, conversation: Document, user_ids: list[str]) -> None:
-        by = conversation["members"][message["sender_id"]]["name"]
-        data = {"conversation_id": conversation["_id"], "message_id": message["_id"], "seq": message["seq"]}
-        ids = {user_id: f"n_{message['_id']}_{user_id}" for user_id in user_ids if user_id != message["sender_id"]}
-        await self._tell(ids, "mention", f"{by} mentioned you", message["text"][:EXCERPT_CHARS], data)
+    async def mentioned(self, message: Message, conversation: Document, user_ids: list[str]) -> None:
+        by = conversation["members"][message.sender_id]["name"]
+        data = {"conversation_id": message.conversation_id, "message_id": message.id, "seq": message.seq}
+        ids = {user_id: f"n_{message.id}_{user_id}" for user_id in user_ids if user_id != message.sender_id}
+        await self._tell(ids, "mention", f"{by} mentioned you", message.text[:EXCERPT_CHARS], data)
 
     async def _tell(self, ids: dict[str, str], kind: system.Kind, title: str, body: str, data: dict[str, Any]) -> None:
         muted = await self._store.muted_kinds(list(ids)) if ids else {}

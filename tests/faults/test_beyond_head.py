@@ -1,8 +1,9 @@
-"""A process died between making messages durable and moving the head: whoever comes next finds and tells them, once."""
+"""A process died between making messages durable and telling of them: whoever looks finds them, and all are told."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from bench.clients import Person
 from models.context import now
 from models.messages.document import draft, message_id, payload_hash
 from models.messages.store import MessageStore
-from server import Server
-from tests.support import Crowd, Heard
+from settings import Settings
+from storage.mongo import Database
+from tests.support import Crowd, Heard, serving
 
 Json = dict[str, Any]
 
@@ -22,51 +24,57 @@ class Left:
 
     def __init__(self, ada: Person, ben: Person, conversation: Json, count: int) -> None:
         self.ada, self.ben, self.id, self.count = ada, ben, conversation["id"], count
-        self.heard = {person: Heard(person, "chat:message") for person in (ada, ben)}
+        self.heard = {person: Heard(person, "chat:message", "chat:head") for person in (ada, ben)}
 
-    async def leave_behind(self, server: Server) -> None:
-        await self.ada.call("chat:send", {"conversation_id": self.id, "client_id": "first", "text": "hello"})
-        await self.heard[self.ben].wait("chat:message")
-        store = MessageStore(server.database)
-        for seq in range(2, 2 + self.count):
-            text = f"unheard {seq}"
-            made = draft(
-                self.ada.account.id, f"lost-{seq}", "text", text, now(), origin="a connection that is gone",
-                fingerprint=payload_hash(self.id, text, None, []),
-            )  # fmt: skip
-            document = {"_id": message_id(self.id, seq), "conversation_id": self.id, "seq": seq, **made}
-            assert await store.insert(document) == "inserted"
-        assert (await self.conversation())["last_seq"] == 1
-
-    async def conversation(self) -> Json:
-        found: Json = (await self.ben.call("chat:get", {"conversation_id": self.id}))["conversation"]
-        return found
-
-    async def check(self, healed_to: int) -> None:
-        """The head has moved, and with one more message as a barrier, all was heard once and in order."""
-        conversation = await self.conversation()
-        assert conversation["last_seq"] == healed_to
-        assert conversation["last_message"]["seq"] == healed_to
-        assert conversation["unread"] == healed_to - (1 if healed_to > 1 + self.count else 0)
-        sent = await self.ben.call("chat:send", {"conversation_id": self.id, "client_id": "last", "text": "bye"})
-        assert sent["message"]["seq"] == healed_to + 1
-        await self.ben.call("chat:list", {})
-        await self.ada.call("chat:list", {})
-        expected = list(range(2, 2 + self.count))
+    async def check(self, last_seq: int) -> None:
+        """The conversation ends where its messages do, and both were told of that once."""
+        conversation: Json = (await self.ben.call("chat:get", {"conversation_id": self.id}))["conversation"]
+        assert conversation["last_seq"] == last_seq
+        assert conversation["last_message"]["seq"] == last_seq
+        assert conversation["unread"] == last_seq - (1 if last_seq > 1 + self.count else 0)
         for person in (self.ada, self.ben):
-            seqs = [payload["message"]["seq"] for _, payload in self.heard[person].all]
-            assert seqs == sorted(seqs)
-            assert [seq for seq in seqs if seq in expected] == expected
+            assert await self.heard[person].wait("chat:head", conversation_id=self.id, last_seq=1 + self.count)
+        sent = await self.ben.call("chat:send", {"conversation_id": self.id, "client_id": "last", "text": "bye"})
+        assert sent["message"]["seq"] == last_seq + 1
+        await self.heard[self.ada].wait("chat:message", message=sent["message"])
+        for person in (self.ada, self.ben):
+            names = [name for name, _ in self.heard[person].all]
+            assert names.count("chat:head") == 1
+            seqs = [payload["message"]["seq"] for name, payload in self.heard[person].all if name == "chat:message"]
+            assert seqs == sorted(set(seqs))
         history = await self.ben.call("chat:history", {"conversation_id": self.id})
-        assert [message["seq"] for message in history["messages"]] == list(range(1, healed_to + 2))
+        assert [message["seq"] for message in history["messages"]] == list(range(1, last_seq + 2))
+
+
+async def leave_behind(url: str, name: str, conversation_id: str, sender_id: str, count: int) -> None:
+    """What a process leaves that dies right after its insert."""
+    database = Database(url, name, single=True)
+    documents = []
+    for seq in range(2, 2 + count):
+        text = f"unheard {seq}"
+        made = draft(
+            sender_id, f"lost-{seq}", "text", text, now(), origin="a connection that is gone",
+            fingerprint=payload_hash(conversation_id, text, None, []),
+        )  # fmt: skip
+        identifier = message_id(conversation_id, seq)
+        documents.append({"_id": identifier, "conversation_id": conversation_id, "seq": seq, **made})
+    assert await MessageStore(database).append(documents) == (count, None)
+    database.close()
 
 
 @pytest.fixture(params=[1, 3], ids=["one", "three"])
-async def left(request: pytest.FixtureRequest, server: Server, crowd: Crowd) -> Left:
-    ada, ben, conversation = await crowd.pair()
-    left = Left(ada, ben, conversation, request.param)
-    await left.leave_behind(server)
-    return left
+async def left(request: pytest.FixtureRequest, settings: Settings, mongo_url: str) -> AsyncIterator[Left]:
+    async with serving(settings, mongo_url) as (_, url):
+        crowd = Crowd(url)
+        ada, ben, conversation = await crowd.pair()
+        await ada.call("chat:send", {"conversation_id": conversation["id"], "client_id": "first", "text": "hello"})
+        accounts = ada.account, ben.account
+        await crowd.close()
+    await leave_behind(mongo_url, settings.mongo_db, conversation["id"], accounts[0].id, request.param)
+    async with serving(settings, mongo_url) as (_, url):
+        crowd = Crowd(url)
+        yield Left(await crowd.connect(accounts[0]), await crowd.connect(accounts[1]), conversation, request.param)
+        await crowd.close()
 
 
 async def test_a_sync_finds_them(left: Left) -> None:

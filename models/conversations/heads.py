@@ -1,0 +1,133 @@
+"""Where conversations end: what this process knows of messages beyond the stored head.
+
+A message is in its conversation as soon as it is durable under its unique place. The conversation's own `last_seq`,
+`last_message` and counts follow a moment later, many messages in one step, because moving them with each message would
+cost every send a second write. Whoever reads a conversation brings it up to date by the messages beyond its stored
+head: from memory where this process wrote them, else from the messages themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from storage.mongo import Document
+
+KNOWN_MAX = 50_000
+TAIL_MAX = 1_000
+
+
+class Tail(Protocol):
+    """What the heads ask of the messages."""
+
+    async def range(self, conversation_id: str, after_seq: int, up_to_seq: int) -> list[Document]: ...
+    async def exist_at(self, places: dict[str, int]) -> set[str]: ...
+
+
+def without_words(message: Document) -> Document:
+    """The copy of a message that a conversation keeps: search looks only at the original."""
+    return {name: value for name, value in message.items() if name != "words"}
+
+
+def advance(messages: Sequence[Document]) -> Document:
+    """The update that moves a stored head over these messages, which follow it without a gap."""
+    last = messages[-1]
+    sent = Counter(message["sender_id"] for message in messages)
+    latest = max(message["created_at"] for message in messages)
+    return {
+        "$set": {"last_seq": last["seq"], "last_message": without_words(last)},
+        "$max": {"updated_at": latest, "touched_at": latest},
+        "$inc": {f"members.{sender_id}.sent": count for sender_id, count in sent.items()},
+    }
+
+
+def apply(document: Document, messages: Sequence[Document]) -> None:
+    """The same to a document in memory."""
+    for message in messages:
+        document["last_seq"], document["last_message"] = message["seq"], message
+        for name in ("updated_at", "touched_at"):
+            document[name] = max(document[name], message["created_at"])
+        if message["sender_id"] in document["members"]:
+            document["members"][message["sender_id"]]["sent"] += 1
+
+
+def contiguous(after_seq: int, messages: Sequence[Document]) -> list[Document]:
+    """Those that follow `after_seq` without a gap."""
+    found: list[Document] = []
+    for message in messages:
+        if message["seq"] != after_seq + 1 + len(found):
+            break
+        found.append(message)
+    return found
+
+
+class Heads:
+    """`alone`: no other process writes, so what this one knows of a conversation is all there is."""
+
+    def __init__(self, tail: Tail, alone: bool) -> None:
+        self._tail = tail
+        self._alone = alone
+        self._known: OrderedDict[str, int] = OrderedDict()
+        self.pending: dict[str, list[Document]] = {}
+
+    def note(self, message: Document) -> None:
+        """This process has made the message durable."""
+        self.pending.setdefault(message["conversation_id"], []).append(message)
+        self._know(message["conversation_id"], message["seq"])
+
+    def forget(self, conversation_id: str) -> None:
+        """A write may or may not have happened: the database is asked again."""
+        self._known.pop(conversation_id, None)
+
+    def settle(self, conversation_id: str, up_to_seq: int) -> None:
+        """The stored head is there now."""
+        left = [message for message in self.pending.get(conversation_id, ()) if message["seq"] > up_to_seq]
+        if left:
+            self.pending[conversation_id] = left
+        else:
+            self.pending.pop(conversation_id, None)
+
+    async def bring_up(self, documents: Sequence[Document]) -> dict[str, list[Document]]:
+        """Brings documents up to date, in place. Returns, by conversation, messages that this process did not write."""
+        unsure = [document for document in documents if not self._from_memory(document)]
+        if len(unsure) > 1:
+            ahead = await self._tail.exist_at({document["_id"]: document["last_seq"] + 1 for document in unsure})
+            for document in unsure:
+                self._know(document["_id"], document["last_seq"])
+            unsure = [document for document in unsure if document["_id"] in ahead]
+        strange: dict[str, list[Document]] = {}
+        for document in unsure:
+            conversation_id, stored = document["_id"], document["last_seq"]
+            found = await self._tail.range(conversation_id, stored, stored + TAIL_MAX)
+            messages = contiguous(stored, found)
+            apply(document, messages)
+            self._know(conversation_id, document["last_seq"])
+            own = {message["seq"] for message in self.pending.get(conversation_id, ())}
+            if others := [message for message in messages if message["seq"] not in own]:
+                strange[conversation_id] = others
+        return strange
+
+    def _from_memory(self, document: Document) -> bool:
+        """True if the document is up to date now without a look into the database."""
+        known = self._known.get(document["_id"])
+        if known is None or not self._alone:
+            return False
+        missing = known - document["last_seq"]
+        if missing <= 0:
+            return True
+        pending = self.pending.get(document["_id"], ())
+        messages = contiguous(
+            document["last_seq"], [message for message in pending if message["seq"] > document["last_seq"]]
+        )
+        if len(messages) != missing:
+            return False
+        apply(document, messages)
+        return True
+
+    def _know(self, conversation_id: str, seq: int) -> None:
+        known: Any = self._known
+        known[conversation_id] = max(seq, known.get(conversation_id, 0))
+        known.move_to_end(conversation_id)
+        if len(known) > KNOWN_MAX:
+            known.popitem(last=False)
