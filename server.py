@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -33,7 +34,7 @@ from models.messages.membership import Membership
 from models.messages.reading import Reading
 from models.messages.receipts import Receipts
 from models.messages.search import Search
-from models.messages.store import MessageStore
+from models.messages.store import MessageStore, WordStore
 from models.notifications import document as notification_document
 from models.notifications.actions import Notifications
 from models.notifications.store import NotificationStore
@@ -112,19 +113,19 @@ class Server:
     def _domain(self) -> None:
         self.sessions = Sessions(SessionStore(self.database), self.tokens, self.bus, self.settings.refresh_token_ttl_s)
         self.users = Users(UserStore(self.database), self.sessions, self.passwords)
-        store = MessageStore(self.database)
+        store, index = MessageStore(self.database), WordStore(self.database)
         alone = self.settings.redis_url is None
-        conversations = ConversationStore(self.database, self.bus, store, alone)
+        conversations = ConversationStore(self.database, self.bus, store, index, alone)
         self.conversations = Conversations(conversations, self.users, self.publisher)
         self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         message_log = Log(store, self.conversations, self.publisher)
         self.chat = Chat(
             conversations=self.conversations,
-            messages=Messages(store, message_log, self.conversations, self.notifications, self.publisher),
+            messages=Messages(store, index, message_log, self.conversations, self.notifications, self.publisher),
             membership=Membership(self.conversations, store, message_log, self.notifications, self.bus),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, self.publisher),
-            search=Search(store, self.conversations),
+            search=Search(store, index, self.conversations),
         )
         self.typing = TypingSignals(self.conversations, self.publisher)
         directory = RedisDirectory(self.redis) if self.redis is not None else MemoryDirectory()
@@ -258,7 +259,18 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
         await server.stop()
 
 
+def spare_the_collector() -> None:
+    """What was imported stays; and connections are freed without the garbage collector, which need not look so often.
+
+    By default it walked over every connection again and again while messages came and went.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
 def main() -> int:
+    spare_the_collector()
     try:
         settings = configuration.load()
         logs.configure(settings.log_level, settings.data_dir / "logs")

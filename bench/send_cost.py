@@ -178,25 +178,36 @@ async def run(options: argparse.Namespace) -> int:
         elapsed = time.perf_counter() - started
         server, own = cpu_seconds(options.pid) - server, time.process_time() - own
         await asyncio.gather(*(client.close() for client in clients))
+    report(options, measure, server, own, elapsed)
+    for code, count in measure.refused.items():
+        print(f"refused {code}: {count}", file=sys.stderr)
+    if measure.lost:
+        print(f"never acknowledged: {measure.lost}", file=sys.stderr)
+    return 1 if measure.refused or measure.lost or not measure.acknowledged else 0
+
+
+def report(options: argparse.Namespace, measure: Measure, server: float, own: float, elapsed: float) -> None:
     done = max(measure.acknowledged, 1)
+    p50, p99 = (percentile(measure.latency_ms, share) for share in (0.5, 0.99))
+    if options.json:
+        figures = {"acknowledged": measure.acknowledged, "acknowledged_per_s": measure.acknowledged / elapsed}
+        figures |= {"cpu_us_per_event": server / done * 1e6, "p50_ms": p50, "p99_ms": p99}
+        figures |= {"server_cpu_percent": server / elapsed * 100, "generator_cpu_percent": own / elapsed * 100}
+        print(json.dumps(figures))
+        return
     rows = (
-        ("clients", f"{len(clients)}"),
+        ("clients", f"{options.clients - options.clients % 2}"),
         ("window", f"{options.window}"),
         ("acknowledged", f"{measure.acknowledged:,}"),
         ("acknowledged/s", f"{measure.acknowledged / elapsed:,.0f}"),
         ("server CPU ms/send", f"{server / done * 1000:.3f}"),
         ("server CPU", f"{server / elapsed:.0%}"),
         ("generator CPU", f"{own / elapsed:.0%}"),
-        ("ack p50 ms", f"{percentile(measure.latency_ms, 0.5):.2f}"),
-        ("ack p99 ms", f"{percentile(measure.latency_ms, 0.99):.2f}"),
+        ("ack p50 ms", f"{p50:.2f}"),
+        ("ack p99 ms", f"{p99:.2f}"),
     )
     for name, value in rows:
         print(f"{name:<20}{value:>12}")
-    for code, count in measure.refused.items():
-        print(f"refused {code}: {count}", file=sys.stderr)
-    if measure.lost:
-        print(f"never acknowledged: {measure.lost}", file=sys.stderr)
-    return 1 if measure.refused or measure.lost or not measure.acknowledged else 0
 
 
 def main() -> int:
@@ -207,6 +218,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--warm-up", type=float, default=2)
     parser.add_argument("--window", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     return asyncio.run(run(parser.parse_args()))
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from contract.catalogue import COMMANDS, EVENTS, VERSION
+from contract.closing import CLOSE_CODES
 from contract.errors import ERRORS
 from contract.registry import NAMESPACES, Command, Event
 from contract.schemas import REF, Schema, components
 
 _ABOUT = (
     "Socket.IO surface of Parley: path `/socket.io/`, Engine.IO 4. Every namespace connects with "
-    "`auth: {token, device_id?}`. A command is acknowledged with `{ok: true, data}` or `{ok: false, error}`."
+    "`auth: {token, device_id?}`. A command is acknowledged with `{ok: true, data}` or `{ok: false, error}`. "
+    "Commands of a connection are done one after the other, in the order in which they were sent; of those marked "
+    "x-overlaps the next one begins before this one is acknowledged, once its place is certain. Of events marked "
+    "x-latest-by, a client that does not keep up gets only the newest of those that agree in the named fields. No "
+    "other event is ever left out: a client that falls too far behind is disconnected (x-close-codes) and catches up "
+    "with `chat:sync`."
 )
 
 
@@ -42,6 +48,7 @@ def document() -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Parley", "version": VERSION, "description": _ABOUT},
+        "x-close-codes": {str(code): text for code, text in CLOSE_CODES.items()},
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
@@ -85,6 +92,7 @@ def _command_message(command: Command) -> dict[str, Any]:
         "summary": command.doc,
         "payload": _ref(command.payload),
         "x-rate-limit": {"count": limit.count, "per_s": limit.per_s, "burst": limit.burst},
+        "x-overlaps": command.overlaps,
         "x-errors": {code: ERRORS[code].message for code in command.all_errors},
     }
 
@@ -101,4 +109,5 @@ def _ack_message(command: Command) -> dict[str, Any]:
 
 
 def _event_message(event: Event) -> dict[str, Any]:
-    return {"name": event.name, "summary": event.doc, "payload": _ref(event.payload)}
+    latest = {"x-latest-by": list(event.latest_by)} if event.latest_by else {}
+    return {"name": event.name, "summary": event.doc, "payload": _ref(event.payload), **latest}

@@ -5,7 +5,7 @@ got any are flushed together, once per turn of the event loop. When a flush itse
 again, up to COALESCE_S: under load many packets then share one write, while an idle server never waits.
 
 Back-pressure. While a connection's peer does not read, its outbox grows only to `BYTES_MAX` beyond what the transport
-holds; then the connection is closed with CLOSE_SLOW and comes back for what it missed. Nothing durable is ever left
+holds; then the connection is closed with TOO_SLOW and comes back for what it missed. Nothing durable is ever left
 out. Packets of which only the newest counts (typing, presence) replace each other by their key while they wait.
 """
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from engineio import exceptions, packet, payload
 
+from contract.closing import NORMAL, TOO_SLOW
 from realtime.inbox import Inbox, Step
 from realtime.packets import CLOSING, PING, Outgoing
 from realtime.polling import PollingLink
-from realtime.websocket import CLOSE_NORMAL, CLOSE_SLOW, Switched, WebSocketLink, accept_key, take_over
+from realtime.websocket import Switched, WebSocketLink, accept_key, take_over
 
 if TYPE_CHECKING:
     from realtime.rooms import Member
@@ -107,7 +108,7 @@ class Session:
 
     # Ends
 
-    def close(self, reason: str, code: int = CLOSE_NORMAL) -> None:
+    def close(self, reason: str, code: int = NORMAL) -> None:
         """Ends the session and all its namespaces; the client is told, behind whatever waits to be written."""
         if self.closed:
             return
@@ -128,7 +129,7 @@ class Session:
 
     def too_slow(self) -> None:
         log.warning("closing %s: it does not read what it is sent", self.sid)
-        self.close(self.server.reason.TRANSPORT_ERROR, CLOSE_SLOW)
+        self.close(self.server.reason.TRANSPORT_ERROR, TOO_SLOW)
 
     def _end(self, reason: str) -> None:
         self.closed = True

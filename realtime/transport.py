@@ -20,7 +20,7 @@ from realtime.outbox import Flusher
 from realtime.packets import opening
 from realtime.polling import PollingLink
 from realtime.session import Session
-from realtime.websocket import Listener, Switched, WebSocketLink, accept_key, take_over
+from realtime.websocket import NOBODY, Listener, Switched, WebSocketLink, accept_key, take_over
 from realtime.wheel import TICK_S, TimerWheel
 
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
@@ -42,14 +42,6 @@ class Above(Protocol):
         ...
 
     def ended(self, session: Session, reason: str) -> None: ...
-
-
-class _Nobody:
-    """Listens to a connection that is about to go."""
-
-    def frame_received(self, data: str | bytes) -> None: ...
-    def transport_lost(self, reason: str | None) -> None: ...
-    def too_slow(self) -> None: ...
 
 
 class OriginCheck:
@@ -141,7 +133,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def _turn_away(self, request: web.Request, accept: bytes) -> web.StreamResponse:
         """A second WebSocket for a session that has one: accepted, so that the client hears of it, and closed."""
-        link = self.make_link(_Nobody())
+        link = self.make_link(NOBODY)
         take_over(request, accept, link)
         link.close()
         return Switched()

@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketError, WebSocketReader, WSMsgType
 
+from contract.closing import NORMAL, PROTOCOL_ERROR
 from realtime.outbox import Flusher, Outbox
 from realtime.packets import CLOSE, PONG, frame
 from realtime.wheel import TimerWheel
@@ -26,7 +27,6 @@ from realtime.wheel import TimerWheel
 log = logging.getLogger("parley.engine")
 
 CLOSE_WAIT_S = 2.0
-CLOSE_NORMAL, CLOSE_PROTOCOL, CLOSE_SLOW = 1000, 1002, 1013
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -36,6 +36,17 @@ class Listener(Protocol):
     def frame_received(self, data: str | bytes) -> None: ...
     def transport_lost(self, reason: str | None) -> None: ...
     def too_slow(self) -> None: ...
+
+
+class Nobody:
+    """Listens to a connection that has gone, or is about to."""
+
+    def frame_received(self, data: str | bytes) -> None: ...
+    def transport_lost(self, reason: str | None) -> None: ...
+    def too_slow(self) -> None: ...
+
+
+NOBODY = Nobody()
 
 
 class Switched(web.StreamResponse):
@@ -138,7 +149,8 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         self.transport = None
         self._reader = None
         self.discard()
-        self.listener.transport_lost(None)
+        listener, self.listener = self.listener, NOBODY  # a cycle less for the garbage collector
+        listener.transport_lost(None)
 
     def pause_writing(self) -> None:
         self.blocked = True
@@ -160,7 +172,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.listener.frame_received(data)
 
     def malformed(self, error: BaseException) -> None:
-        code = error.code if isinstance(error, WebSocketError) else CLOSE_PROTOCOL
+        code = error.code if isinstance(error, WebSocketError) else PROTOCOL_ERROR
         log.info("closing a WebSocket: %s", error)
         if not self._closing:
             self.close(int(code))
@@ -170,7 +182,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         if self.transport is not None:
             if not self._closing:
                 self._closing = True
-                self._write_close(code if 1000 <= code < 5000 else CLOSE_NORMAL)
+                self._write_close(code if 1000 <= code < 5000 else NORMAL)
             self.transport.close()
 
     # What the session calls
@@ -190,7 +202,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
     def overflow(self) -> None:
         self.listener.too_slow()
 
-    def close(self, code: int = CLOSE_NORMAL) -> None:
+    def close(self, code: int = NORMAL) -> None:
         """Writes what waits and a close frame; the peer has CLOSE_WAIT_S to answer it before the transport goes."""
         if self._closing or self.transport is None:
             return

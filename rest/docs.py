@@ -22,6 +22,7 @@ from aiohttp_apispec.aiohttp_apispec import AiohttpApiSpec
 from contract import asyncapi, openapi
 from contract.asyncapi import commands_of, events_of
 from contract.catalogue import VERSION
+from contract.closing import CLOSE_CODES
 from contract.errors import ERRORS
 from contract.registry import NAMESPACES
 from contract.schemas import components
@@ -106,9 +107,11 @@ def _events_page() -> str:
             )
         parts.append("<h3>Events</h3>")
         for event in events_of(namespace):
+            kept = ", ".join(event.latest_by)
+            latest = f" To a client that does not keep up only the newest goes, by {kept}." if kept else ""
             parts.append(
                 f"<article><h4><code>{event.name}</code> {_link(event.payload)}</h4>"
-                f"<p>{html.escape(event.doc)}</p></article>"
+                f"<p>{html.escape(event.doc + latest)}</p></article>"
             )
         parts.append("</section>")
     parts.append('<section id="schemas"><h2>Payloads</h2>')
@@ -121,6 +124,9 @@ def _events_page() -> str:
     for row in ERRORS.values():
         retry = "yes" if row.retryable else "no"
         parts.append(f"<tr><td><code>{row.code}</code><td>{row.status}<td>{retry}<td>{html.escape(row.message)}")
+    parts.append('</table><h3 id="closing">Why a WebSocket closes</h3><table><tr><th>code<th>meaning')
+    for number, text in CLOSE_CODES.items():
+        parts.append(f"<tr><td><code>{number}</code><td>{html.escape(text)}")
     parts.append("</table></section>")
     template = (Path(__file__).parent / "events.html").read_text()
     links = " ".join(f'<a href="#{namespace.strip("/")}">{namespace}</a>' for namespace in NAMESPACES)

@@ -47,7 +47,7 @@ def unread(document: Document, user_id: str) -> int:
 
 def to_message(document: Document) -> Message:
     return Message(
-        id=document["_id"],
+        id=f"{document['conversation_id']}.{document['seq']}",
         conversation_id=document["conversation_id"],
         seq=document["seq"],
         sender_id=document["sender_id"],

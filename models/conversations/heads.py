@@ -25,9 +25,10 @@ class Tail(Protocol):
     async def exist_at(self, places: dict[str, int]) -> set[str]: ...
 
 
-def without_words(message: Document) -> Document:
-    """The copy of a message that a conversation keeps: search looks only at the original."""
-    return {name: value for name, value in message.items() if name != "words"}
+class Index(Protocol):
+    """Search: has every message up to the stored heads."""
+
+    async def add(self, messages: Sequence[Document]) -> None: ...
 
 
 def advance(messages: Sequence[Document]) -> Document:
@@ -36,14 +37,15 @@ def advance(messages: Sequence[Document]) -> Document:
     sent = Counter(message["sender_id"] for message in messages)
     latest = max(message["created_at"] for message in messages)
     return {
-        "$set": {"last_seq": last["seq"], "last_message": without_words(last)},
+        "$set": {"last_seq": last["seq"], "last_message": last},
         "$max": {"updated_at": latest, "touched_at": latest},
         "$inc": {f"members.{sender_id}.sent": count for sender_id, count in sent.items()},
     }
 
 
 def apply(document: Document, messages: Sequence[Document]) -> None:
-    """The same to a document in memory."""
+    """The same to a document in memory, where `stored_seq` keeps what the database has."""
+    document.setdefault("stored_seq", document["last_seq"])
     for message in messages:
         document["last_seq"], document["last_message"] = message["seq"], message
         for name in ("updated_at", "touched_at"):

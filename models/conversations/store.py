@@ -21,7 +21,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contract.rooms import user_room
 from models.context import now
-from models.conversations.heads import TAIL_MAX, Heads, Tail, advance, apply, contiguous, without_words
+from models.conversations.heads import TAIL_MAX, Heads, Index, Tail, advance, apply, contiguous
 from realtime.bus import Bus
 from storage.mongo import Database, Document
 
@@ -32,6 +32,7 @@ CACHE_MAX = 20_000
 # Heads move so long after their messages; longer while moving them takes long.
 FLUSH_S = 0.2
 FLUSH_MAX = 256
+PENDING_MAX = 10_000
 MOVES_MAX = 20
 # A message of another process that is older has not been told of by it, or its head would be here.
 ORPHANED_AFTER = timedelta(seconds=5)
@@ -39,9 +40,10 @@ TOUCHES_MAX = 10
 
 
 class ConversationStore:
-    def __init__(self, database: Database, bus: Bus, tail: Tail, alone: bool) -> None:
+    def __init__(self, database: Database, bus: Bus, tail: Tail, index: Index, alone: bool) -> None:
         self._conversations = database.collection("conversations")
         self._tail = tail
+        self._index = index
         self._alone = alone
         self._heads = Heads(tail, alone)
         self._flushing: asyncio.Task[None] | None = None
@@ -157,8 +159,9 @@ class ConversationStore:
                     await self._flush()
                 except PyMongoError as error:
                     log.warning("heads of %d conversations not stored yet: %s", len(self._heads.pending), error)
-                # Moving heads must not take the database from those who wait for their messages.
-                wait_s = max(FLUSH_S, 3 * (time.monotonic() - started))
+                # Moving heads must not take the database from those who wait to send, unless it falls behind.
+                behind = sum(map(len, self._heads.pending.values())) > PENDING_MAX
+                wait_s = FLUSH_S if behind else max(FLUSH_S, 3 * (time.monotonic() - started))
         finally:
             self._flushing = None
 
@@ -167,6 +170,7 @@ class ConversationStore:
         some = [(key, list(messages)) for key, messages in list(self._heads.pending.items())[:FLUSH_MAX]]
         if not some:
             return
+        await self._index.add([message for _, messages in some for message in messages])
         result = await self._conversations.bulk_write(
             [UpdateOne({"_id": key, "last_seq": new[0]["seq"] - 1}, advance(new)) for key, new in some], ordered=False
         )
@@ -195,6 +199,7 @@ class ConversationStore:
             if not messages:
                 self._heads.settle(conversation_id, seq)
                 return None
+            await self._index.add(messages)
             moved = await self._conversations.update_one({"_id": conversation_id, "last_seq": seq}, advance(messages))
             if moved.matched_count:
                 self._heads.settle(conversation_id, messages[-1]["seq"])
@@ -254,7 +259,7 @@ class ConversationStore:
         of_this = {"_id": conversation_id, "last_seq": message["seq"]}
         older = {**of_this, "last_message.version": {"$lt": message["version"]}}
         for _ in range(TOUCHES_MAX):
-            result = await self._conversations.update_one(older, {"$set": {"last_message": without_words(message)}})
+            result = await self._conversations.update_one(older, {"$set": {"last_message": message}})
             self._cache.pop(conversation_id, None)
             if result.modified_count:
                 return

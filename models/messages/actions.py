@@ -13,7 +13,7 @@ from models.conversations.actions import Conversations
 from models.conversations.document import to_message
 from models.messages.document import draft, payload_hash, split_id
 from models.messages.log import Log
-from models.messages.store import MessageStore
+from models.messages.store import MessageStore, WordStore
 from models.notifications.actions import Notifications
 from realtime.publisher import Publisher
 from storage.mongo import Document
@@ -27,12 +27,14 @@ class Messages:
     def __init__(
         self,
         store: MessageStore,
+        index: WordStore,
         log: Log,
         conversations: Conversations,
         notifications: Notifications,
         publisher: Publisher,
     ) -> None:
         self._store = store
+        self._index = index
         self._log = log
         self._conversations = conversations
         self._notifications = notifications
@@ -137,6 +139,8 @@ class Messages:
             changed = await self._store.replace(message, fields, now())
             if changed is None:
                 continue
+            if "text" in fields:
+                await self._index.changed(changed)
             await self._conversations.touch(changed)
             data = chat.MessageData(message=to_message(changed))
             rooms = [

@@ -24,7 +24,7 @@ from contract.errors import ParleyError
 from models.context import now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import message_id
+from models.messages.document import placed
 from models.messages.store import MessageStore
 from ops.metrics import MESSAGES_SENT, SEQ_CONFLICTS
 from realtime.publisher import Order, Publisher
@@ -81,12 +81,12 @@ class Log:
         self,
         conversation_id: str,
         draft: Document,
-        placed: asyncio.Future[None] | None = None,
+        in_place: asyncio.Future[None] | None = None,
         stored: Stored | None = None,
     ) -> chat.MessageData:
         """Makes the draft the next message, or finds that it was there before (same client_id, same payload).
 
-        Its place among what this process appends is certain with the call; `placed` is completed then. Raises
+        Its place among what this process appends is certain with the call; `in_place` is completed then. Raises
         idempotency_mismatch, or conflict if other processes were faster ATTEMPTS_MAX times in a row.
         """
         entry = _Entry(draft, stored, asyncio.get_running_loop().create_future())
@@ -95,8 +95,8 @@ class Log:
             journal = self._journals[conversation_id] = _Journal()
             journal.writing = asyncio.ensure_future(self._write(conversation_id, journal))
         journal.entries.append(entry)
-        if placed is not None and not placed.done():
-            placed.set_result(None)
+        if in_place is not None and not in_place.done():
+            in_place.set_result(None)
         return await entry.done
 
     async def _write(self, conversation_id: str, journal: _Journal) -> None:
@@ -117,13 +117,7 @@ class Log:
         waiting = group
         for _ in range(ATTEMPTS_MAX):
             head, settled = await self._head(conversation_id)
-            documents = [
-                {
-                    "_id": message_id(conversation_id, seq), "conversation_id": conversation_id, "seq": seq,
-                    **entry.draft,
-                }
-                for seq, entry in enumerate(waiting, head + 1)
-            ]  # fmt: skip
+            documents = [placed(conversation_id, seq, entry.draft) for seq, entry in enumerate(waiting, head + 1)]
             count, refusal = await self._store.append(documents)
             if count:
                 for document in documents[:count]:
@@ -131,7 +125,8 @@ class Log:
                     MESSAGES_SENT.labels(document["kind"]).inc()
                 told = list(zip(documents[:count], waiting, strict=False))
                 before, journal.telling = journal.telling, None
-                journal.telling = asyncio.ensure_future(self._tell(before, conversation_id, told, settled))
+                more = bool(waiting[count:] or journal.entries)
+                journal.telling = asyncio.ensure_future(self._tell(before, conversation_id, told, settled, more))
                 waiting = waiting[count:]
             if not waiting:
                 return
@@ -171,8 +166,11 @@ class Log:
         conversation_id: str,
         told: list[tuple[Document, _Entry]],
         settled: bool,
+        more: bool,
     ) -> None:
-        """Publishes and acknowledges durable messages, after those before them."""
+        """Publishes and acknowledges durable messages, after those before them. `more`: other messages wait."""
+        if more:
+            await asyncio.sleep(0)  # the next group is on its way first: the database works while this process tells
         if before is not None:
             await before
         for document, entry in told:

@@ -9,7 +9,7 @@ from contract.errors import ParleyError, invalid
 from models.context import Context, new_id, now
 from models.conversations.actions import Conversations, split_update
 from models.conversations.document import to_conversation
-from models.messages.document import draft, split_id
+from models.messages.document import draft, message_id, split_id
 from models.messages.log import Log
 from models.messages.store import MessageStore
 from models.notifications.actions import Notifications
@@ -99,7 +99,9 @@ class Membership:
             raise invalid("title", "a direct conversation has none")
         pins: list[str] = shared.get("pinned_message_ids", [])
         if pins:
-            found = {message["_id"] for message in await self._store.find_many(pins)}
+            found = {
+                message_id(message["conversation_id"], message["seq"]) for message in await self._store.find_many(pins)
+            }
             for index, identifier in enumerate(pins):
                 place = split_id(identifier)
                 if place is None or place[0] != document["_id"] or identifier not in found:

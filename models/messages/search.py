@@ -1,7 +1,8 @@
 """Search by words and their beginnings, in what the caller may see.
 
 A query is folded into words; a message matches when it has, for each, a word beginning so. The longest word is looked
-up in the index of each conversation and the rest are checked on the hits. Conversations are searched in batches, the
+up in the index of each conversation and the rest are checked on the hits; messages that the index does not have yet, or
+has as they were before an edit, are looked at themselves. Conversations are searched in batches, the
 youngest first; within a batch hits are newest first, so for up to BATCH conversations the whole result is.
 """
 
@@ -14,8 +15,8 @@ from contract.errors import invalid
 from models.context import Context
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import words
-from models.messages.store import MessageStore
+from models.messages.document import message_id, words
+from models.messages.store import MessageStore, WordStore
 from models.paging import decode_cursor, encode_cursor
 from storage.mongo import Document
 
@@ -25,8 +26,9 @@ QUERY_WORDS_MAX = 10
 
 
 class Search:
-    def __init__(self, store: MessageStore, conversations: Conversations) -> None:
+    def __init__(self, store: MessageStore, index: WordStore, conversations: Conversations) -> None:
         self._store = store
+        self._index = index
         self._conversations = conversations
 
     async def search(self, context: Context, payload: chat.Search) -> chat.MessageList:
@@ -64,8 +66,8 @@ class Search:
             if len(picked) == limit and batch * BATCH < len(scope):
                 cursor = encode_cursor([batch, ""])
                 break
-        found = {message["_id"]: message for message in await self._store.find_many(picked)}
-        items = [to_message(found[identifier]) for identifier in picked if identifier in found]
+        found = {message.id: message for message in map(to_message, await self._store.find_many(picked))}
+        items = [found[identifier] for identifier in picked if identifier in found]
         return chat.MessageList(items=items, next_cursor=cursor)
 
     async def _hits(self, user_id: str, scope: list[Document], wanted: list[str]) -> list[str]:
@@ -75,14 +77,33 @@ class Search:
 
         async def one(conversation: Document) -> list[str]:
             async with gate:
-                found = await self._store.with_word(conversation["_id"], longest)
+                lines = await self._lines(conversation, longest)
             floor = conversation["members"][user_id]["joined_seq"]
             return [
-                f"{message['created_at'].isoformat(timespec='milliseconds')} {message['_id']}"
-                for message in found
-                if message["seq"] > floor
-                and all(any(word.startswith(prefix) for word in message["words"]) for prefix in wanted)
+                _key(conversation["_id"], line)
+                for line in lines
+                if line["seq"] > floor
+                and all(any(word.startswith(prefix) for word in line["words"]) for prefix in wanted)
             ]
 
         results = await asyncio.gather(*[one(conversation) for conversation in scope])
         return sorted((key for keys in results for key in keys), reverse=True)
+
+    async def _lines(self, conversation: Document, word: str) -> list[Document]:
+        """(seq, words, created_at) of messages that may match."""
+        conversation_id = conversation["_id"]
+        last: int = conversation["last_seq"]
+        stored: int = conversation.get("stored_seq", last)
+        lines, changed = await self._index.with_word(conversation_id, word)
+        lines = [line for line in lines if line["seq"] <= stored]
+        others = await self._store.range(conversation_id, stored, last) if last > stored else []
+        again = [message_id(conversation_id, seq) for seq in changed if seq <= stored]
+        others += await self._store.find_many(again) if again else []
+        for message in others:
+            said = words(message["text"]) if message["kind"] == "text" else []
+            lines.append({"seq": message["seq"], "words": said, "created_at": message["created_at"]})
+        return lines
+
+
+def _key(conversation_id: str, line: Document) -> str:
+    return f"{line['created_at'].isoformat(timespec='milliseconds')} {message_id(conversation_id, line['seq'])}"

@@ -10,7 +10,7 @@ import pytest
 
 from bench.clients import Person
 from models.context import now
-from models.messages.document import draft, message_id, payload_hash
+from models.messages.document import draft, payload_hash, placed
 from models.messages.store import MessageStore
 from settings import Settings
 from storage.mongo import Database
@@ -56,8 +56,7 @@ async def leave_behind(url: str, name: str, conversation_id: str, sender_id: str
             sender_id, f"lost-{seq}", "text", text, now(), origin="a connection that is gone",
             fingerprint=payload_hash(conversation_id, text, None, []),
         )  # fmt: skip
-        identifier = message_id(conversation_id, seq)
-        documents.append({"_id": identifier, "conversation_id": conversation_id, "seq": seq, **made})
+        documents.append(placed(conversation_id, seq, made))
     assert await MessageStore(database).append(documents) == (count, None)
     database.close()
 

@@ -36,7 +36,9 @@ async def test_a_client_that_is_only_refused_is_closed_too(settings: Settings, m
     """A refusal is no log-in: without one nobody may hold a connection for as long as they like."""
     async with place_on(replace(settings, connect_timeout_s=0.5), mongo_url) as place, Raw(place.url) as raw:
         await raw.send(connect)
-        refusal(await raw.receive(), connect[2:].partition(",")[0])
+        answer = await raw.receive()
+        assert answer is not None
+        assert answer.startswith("44")
         await gone(raw)
         await place.undisturbed()
 
