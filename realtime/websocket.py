@@ -192,11 +192,11 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.transport.write(data)
 
     def pause_reading(self) -> None:
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.transport is not None and not self._closing:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def overflow(self) -> None:
@@ -211,7 +211,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.write(b"".join([packet.frame for packet in self.packets]))
             self.discard()
         self._write_close(code)
-        self.transport.resume_reading()  # or the answer would not be heard
+        self.resume_reading()  # or the answer would not be heard
         self.wheel.after(CLOSE_WAIT_S, self._abort)
 
     def _write_close(self, code: int) -> None:

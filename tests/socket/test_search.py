@@ -1,0 +1,102 @@
+"""Search finds what was said a moment ago and long ago, as it reads now, and only what the caller may see."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bench.clients import Person
+from models.messages.document import BLOCK
+from server import Server
+from tests.support import Crowd, group
+
+Json = dict[str, Any]
+
+
+async def stored(server: Server) -> None:
+    """The stored heads have come to the last message, and with them the index."""
+    async with asyncio.timeout(10):
+        while server.conversations._store._heads.pending:
+            await asyncio.sleep(0.02)
+
+
+async def say(person: Person, conversation: str, *texts: str) -> list[Json]:
+    answers = [
+        person.call("chat:send", {"conversation_id": conversation, "client_id": f"{text}-{number}", "text": text})
+        for number, text in enumerate(texts)
+    ]
+    return [answer["message"] for answer in await asyncio.gather(*answers)]
+
+
+async def found(person: Person, query: str, **options: Any) -> list[str]:
+    items = (await person.call("chat:search", {"query": query, **options}))["items"]
+    return [item["text"] for item in items]
+
+
+@pytest.mark.parametrize("indexed", [False, True], ids=["at once", "from the index"])
+async def test_words_beginnings_and_their_combination(server: Server, crowd: Crowd, indexed: bool) -> None:
+    ada, ben, conversation = await crowd.pair()
+    await say(ada, conversation["id"], "Green coffee, washed", "green TEA", "Nothing of the kind")
+    if indexed:
+        await stored(server)
+    assert sorted(await found(ben, "green")) == ["Green coffee, washed", "green TEA"]
+    assert await found(ben, "gree wash") == ["Green coffee, washed"]
+    assert await found(ben, "tea green", conversation_id=conversation["id"]) == ["green TEA"]
+    assert await found(ben, "reen") == []
+    assert await found(ben, "greenest") == []
+
+
+@pytest.mark.parametrize("indexed", [False, True], ids=["at once", "from the index"])
+async def test_a_message_is_found_by_what_it_says_now(server: Server, crowd: Crowd, indexed: bool) -> None:
+    ada, ben, conversation = await crowd.pair()
+    kept, edited, deleted = await say(ada, conversation["id"], "apples here", "apples there", "apples gone")
+    if indexed:
+        await stored(server)
+    await ada.call("chat:edit", {"message_id": edited["id"], "text": "pears there"})
+    await ada.call("chat:delete", {"message_id": deleted["id"]})
+    for _ in range(2):
+        assert await found(ben, "apples") == [kept["text"]]
+        assert await found(ben, "pears") == ["pears there"]
+        await stored(server)  # what was indexed only now is as it was before the edit
+
+
+async def test_nobody_finds_what_was_said_before_they_came(server: Server, crowd: Crowd) -> None:
+    ada, ben, cleo = await crowd.person("Ada"), await crowd.person("Ben"), await crowd.person("Cleo")
+    conversation = await group(ada, ben)
+    await say(ada, conversation["id"], "secret price")
+    await stored(server)
+    await ada.call("chat:members", {"conversation_id": conversation["id"], "add": [cleo.account.id]})
+    await say(ada, conversation["id"], "public price")
+    assert sorted(await found(ben, "price")) == ["public price", "secret price"]
+    assert await found(cleo, "price") == ["public price"]
+    stranger = await crowd.person("Dan")
+    assert await found(stranger, "price") == []
+
+
+async def test_pages_over_many_blocks_have_every_hit_once(server: Server, crowd: Crowd) -> None:
+    ada, ben, conversation = await crowd.pair()
+    count = 2 * BLOCK + 10
+    texts = [f"crate {number}" if number % 2 else f"pallet {number}" for number in range(count)]
+    for first in range(0, count, 50):
+        await say(ada, conversation["id"], *texts[first : first + 50])
+        await stored(server)
+    seqs: list[int] = []
+    cursor: Json = {}
+    while True:
+        page = await ben.call("chat:search", {"query": "crate", "limit": 20, **cursor})
+        seqs += [item["seq"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert len(seqs) == len(set(seqs)) == count // 2
+
+
+async def test_what_is_indexed_twice_is_found_once(server: Server, crowd: Crowd) -> None:
+    ada, ben, conversation = await crowd.pair()
+    await say(ada, conversation["id"], "twice told")
+    await stored(server)
+    store = server.conversations._store
+    await store._index.add(await store._tail.range(conversation["id"], 0, 1))  # as after a crash before the head moved
+    assert await found(ben, "twice") == ["twice told"]
