@@ -35,7 +35,7 @@ class Conversations:
         self._store = store
         self._users = users
         self._publisher = publisher
-        store.orphaned = self._tell_head
+        store.mover.tell = self._tell_head
 
     # Access
 
@@ -61,9 +61,9 @@ class Conversations:
     async def recent(self, conversation_id: str) -> Document | None:
         return await self._store.recent(conversation_id)
 
-    async def audience(self, conversation_id: str) -> Sequence[str]:
-        """The rooms of everyone in it."""
-        return await self._store.audience(conversation_id)
+    async def audience(self, conversation_id: str, seq: int | None = None) -> Sequence[str]:
+        """The rooms of everyone in it, or of everyone who may see this message."""
+        return await self._store.audience(conversation_id, seq)
 
     # The head and the marks, as the messages noun moves them
 
@@ -75,13 +75,21 @@ class Conversations:
         """A message of this conversation may be durable or not."""
         self._store.unsure(conversation_id)
 
+    def outrun(self, conversation_id: str) -> None:
+        """Another process has written to it."""
+        self._store.outrun(conversation_id)
+
+    def untold(self, conversation_id: str, last_seq: int) -> None:
+        """A durable message could not be told of: its people hear of it as soon as they can be found."""
+        self._store.mover.tell_later(conversation_id, last_seq)
+
     async def _tell_head(self, conversation_id: str, last_seq: int) -> None:
         """Messages up to here may have reached nobody: their process died before it could tell."""
         head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
         await self._publisher.publish(chat_commands.HEAD_EVENT, await self.audience(conversation_id), head)
 
     async def stop(self) -> None:
-        await self._store.stop()
+        await self._store.mover.stop()
 
     async def touch(self, message: Document) -> None:
         """A message of this conversation was changed."""
@@ -186,6 +194,8 @@ class Conversations:
         members = {
             f"members.{user_id}": new_member(names[user_id], "member", document["last_seq"]) for user_id in user_ids
         }
+        # What someone wrote before they left must be counted before they start again from nothing.
+        await self._store.mover.settle(document["_id"])
         changed = await self._store.change(
             {"_id": document["_id"], "participant_ids": {"$nin": user_ids}},
             {"$set": members, "$push": {"participant_ids": {"$each": user_ids}}},

@@ -25,12 +25,6 @@ class Tail(Protocol):
     async def exist_at(self, places: dict[str, int]) -> set[str]: ...
 
 
-class Index(Protocol):
-    """Search: has every message up to the stored heads."""
-
-    async def add(self, messages: Sequence[Document]) -> None: ...
-
-
 def advance(messages: Sequence[Document]) -> Document:
     """The update that moves a stored head over these messages, which follow it without a gap."""
     last = messages[-1]
@@ -100,15 +94,26 @@ class Heads:
             unsure = [document for document in unsure if document["_id"] in ahead]
         strange: dict[str, list[Document]] = {}
         for document in unsure:
-            conversation_id, stored = document["_id"], document["last_seq"]
-            found = await self._tail.range(conversation_id, stored, stored + TAIL_MAX)
-            messages = contiguous(stored, found)
+            conversation_id = document["_id"]
+            # Alone, what was known before this look is ours, though it may be settled by now.
+            familiar = self._known.get(conversation_id, 0) if self._alone else 0
+            messages = await self._beyond(conversation_id, document["last_seq"])
             apply(document, messages)
             self._know(conversation_id, document["last_seq"])
             own = {message["seq"] for message in self.pending.get(conversation_id, ())}
-            if others := [message for message in messages if message["seq"] not in own]:
+            others = [message for message in messages if message["seq"] > familiar and message["seq"] not in own]
+            if others:
                 strange[conversation_id] = others
         return strange
+
+    async def _beyond(self, conversation_id: str, stored: int) -> list[Document]:
+        messages: list[Document] = []
+        while True:
+            seq = stored + len(messages)
+            found = contiguous(seq, await self._tail.range(conversation_id, seq, seq + TAIL_MAX))
+            messages += found
+            if len(found) < TAIL_MAX:
+                return messages
 
     def _from_memory(self, document: Document) -> bool:
         """True if the document is up to date now without a look into the database."""

@@ -2,59 +2,40 @@
 
 The memory answers "may this person write here, and what is the next seq?" without a round trip. It is a hint: the
 message's unique (conversation, seq) decides, membership changes are told to every process over the bus, and an entry
-is believed for CACHE_S at most. Heads are moved in the background, see `heads`.
+is believed for CACHE_S at most. Heads are moved in the background, see `moving`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo import UpdateOne
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
 from contract.rooms import user_room
 from models.context import now
-from models.conversations.heads import TAIL_MAX, Heads, Index, Tail, advance, apply, contiguous
+from models.conversations.heads import Tail, apply
+from models.conversations.moving import Index, Mover
 from realtime.bus import Bus
 from storage.mongo import Database, Document
 
-log = logging.getLogger("parley.conversations")
-
 CACHE_S = 5.0
 CACHE_MAX = 20_000
-# Heads move so long after their messages; longer while moving them takes long.
-FLUSH_S = 0.2
-FLUSH_MAX = 256
-PENDING_MAX = 10_000
-MOVES_MAX = 20
-# A message of another process that is older has not been told of by it, or its head would be here.
-ORPHANED_AFTER = timedelta(seconds=5)
 TOUCHES_MAX = 10
 
 
 class ConversationStore:
     def __init__(self, database: Database, bus: Bus, tail: Tail, index: Index, alone: bool) -> None:
         self._conversations = database.collection("conversations")
-        self._tail = tail
-        self._index = index
-        self._alone = alone
-        self._heads = Heads(tail, alone)
-        self._flushing: asyncio.Task[None] | None = None
+        self.mover = Mover(self, tail, index, alone)
         self._cache: OrderedDict[str, tuple[float, Document]] = OrderedDict()
         self._forgotten_at: OrderedDict[str, float] = OrderedDict()
-        self._audiences: OrderedDict[str, tuple[list[str], Sequence[str]]] = OrderedDict()
-        self._looking_again: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._audiences: OrderedDict[str, tuple[list[str], Sequence[str], int]] = OrderedDict()
         self._bus = bus
-        # Called with (conversation_id, last_seq) when messages were found that nobody may have been told of.
-        self.orphaned: Callable[[str, int], Awaitable[None]] | None = None
         bus.subscribe("conversation_changed", self._forget)
 
     async def insert(self, document: Document) -> bool:
@@ -71,7 +52,7 @@ class ConversationStore:
         found: Document | None = await self._conversations.find_one({"_id": conversation_id})
         if found is None:
             return None
-        await self._bring_up([found])
+        await self.mover.bring_up([found])
         # What was read before a change that we were told of meanwhile must not come back as what we remember.
         if self._forgotten_at.get(conversation_id, 0.0) < asked_at:
             self._remember(found)
@@ -79,6 +60,8 @@ class ConversationStore:
 
     async def find_by(self, field: str, value: str) -> Document | None:
         found: Document | None = await self._conversations.find_one({field: value})
+        if found is not None:
+            await self.mover.bring_up([found])
         return found
 
     async def recent(self, conversation_id: str) -> Document | None:
@@ -88,17 +71,21 @@ class ConversationStore:
             return entry[1]
         return await self.find(conversation_id)
 
-    async def audience(self, conversation_id: str) -> Sequence[str]:
-        """The rooms of its participants; nobody, if it is not there."""
+    async def audience(self, conversation_id: str, seq: int | None = None) -> Sequence[str]:
+        """The rooms of its participants, or of those who may see this message; nobody, if it is not there."""
         document = await self.recent(conversation_id)
         if document is None:
             return ()
-        kept: tuple[list[str], Sequence[str]] | None = self._audiences.get(conversation_id)
-        if kept is None or kept[0] is not document["participant_ids"]:
-            participants = document["participant_ids"]
-            kept = self._audiences[conversation_id] = (participants, [user_room(user_id) for user_id in participants])
+        kept: tuple[list[str], Sequence[str], int] | None = self._audiences.get(conversation_id)
+        participants, members = document["participant_ids"], document["members"]
+        if kept is None or kept[0] is not participants:
+            rooms = [user_room(user_id) for user_id in participants]
+            newest = max((members[user_id]["joined_seq"] for user_id in participants), default=0)
+            kept = self._audiences[conversation_id] = (participants, rooms, newest)
             if len(self._audiences) > CACHE_MAX:
                 self._audiences.popitem(last=False)
+        if seq is not None and seq <= kept[2]:
+            return [user_room(user_id) for user_id in participants if members[user_id]["joined_seq"] < seq]
         return kept[1]
 
     async def of_user(self, user_id: str, before: datetime | None = None) -> list[Document]:
@@ -107,7 +94,7 @@ class ConversationStore:
         if before is not None:
             query["updated_at"] = {"$lte": before}
         found: list[Document] = await self._conversations.find(query).to_list(None)
-        await self._bring_up(found)
+        await self.mover.bring_up(found)
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         return found
 
@@ -122,115 +109,31 @@ class ConversationStore:
 
     def note(self, message: Document) -> None:
         """A message of this process is durable: it is the conversation's last from here on."""
-        conversation_id = message["conversation_id"]
-        self._heads.note(message)
-        entry = self._cache.get(conversation_id)
+        entry = self._cache.get(message["conversation_id"])
         if entry is not None and entry[1]["last_seq"] == message["seq"] - 1:
             apply(entry[1], [message])
-        if self._flushing is None:
-            self._flushing = asyncio.ensure_future(self._flush_forever())
+        self.mover.note(message)
 
     def unsure(self, conversation_id: str) -> None:
-        """A message may be durable or not: the next look asks the database."""
-        self._heads.forget(conversation_id)
+        """A message may be durable or not: the next look asks the database, and if nobody looks, we do."""
+        self.mover.heads.forget(conversation_id)
+        self._cache.pop(conversation_id, None)
+        self.mover.look_later(conversation_id)
+
+    def outrun(self, conversation_id: str) -> None:
+        """Another process has written to it."""
+        self.mover.heads.forget(conversation_id)
         self._cache.pop(conversation_id, None)
 
-    async def stop(self) -> None:
-        """Stores the heads that are still to be moved."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flushing
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(PyMongoError):
-            while self._heads.pending:
-                await self._flush()
+    async def heads(self, conversation_ids: Sequence[str]) -> dict[str, int]:
+        cursor = self._conversations.find({"_id": {"$in": list(conversation_ids)}}, {"last_seq": 1})
+        return {found["_id"]: found["last_seq"] for found in await cursor.to_list(None)}
 
-    async def _flush_forever(self) -> None:
-        """Ends when nothing is left to move."""
-        wait_s = FLUSH_S
-        try:
-            while self._heads.pending:
-                await asyncio.sleep(wait_s)
-                started = time.monotonic()
-                try:
-                    await self._flush()
-                except PyMongoError as error:
-                    log.warning("heads of %d conversations not stored yet: %s", len(self._heads.pending), error)
-                # Moving heads must not take the database from those who wait to send, unless it falls behind.
-                behind = sum(map(len, self._heads.pending.values())) > PENDING_MAX
-                wait_s = FLUSH_S if behind else max(FLUSH_S, 3 * (time.monotonic() - started))
-        finally:
-            self._flushing = None
-
-    async def _flush(self) -> None:
-        """Moves the heads of up to FLUSH_MAX conversations, each over all that is known beyond it."""
-        some = [(key, list(messages)) for key, messages in list(self._heads.pending.items())[:FLUSH_MAX]]
-        if not some:
-            return
-        await self._index.add([message for _, messages in some for message in messages])
-        result = await self._conversations.bulk_write(
-            [UpdateOne({"_id": key, "last_seq": new[0]["seq"] - 1}, advance(new)) for key, new in some], ordered=False
-        )
-        if result.matched_count == len(some):
-            for key, messages in some:
-                self._heads.settle(key, messages[-1]["seq"])
-            return
-        # Another process has moved some of them, or is behind with messages before ours.
-        cursor = self._conversations.find({"_id": {"$in": [key for key, _ in some]}}, {"last_seq": 1})
-        stored = {found["_id"]: found["last_seq"] for found in await cursor.to_list(None)}
-        for key, messages in some:
-            if stored.get(key, messages[-1]["seq"]) < messages[-1]["seq"]:
-                await self._move(key)
-            else:
-                self._heads.settle(key, messages[-1]["seq"])
-
-    async def _move(self, conversation_id: str) -> int | None:
-        """Moves the stored head over whatever follows it in the database. The new head, if this call moved it."""
-        for _ in range(MOVES_MAX):
-            stored = await self._conversations.find_one({"_id": conversation_id}, {"last_seq": 1})
-            if stored is None:
-                self._heads.settle(conversation_id, 1 << 62)
-                return None
-            seq = stored["last_seq"]
-            messages = contiguous(seq, await self._tail.range(conversation_id, seq, seq + TAIL_MAX))
-            if not messages:
-                self._heads.settle(conversation_id, seq)
-                return None
-            await self._index.add(messages)
-            moved = await self._conversations.update_one({"_id": conversation_id, "last_seq": seq}, advance(messages))
-            if moved.matched_count:
-                self._heads.settle(conversation_id, messages[-1]["seq"])
-                return int(messages[-1]["seq"])
-        return None
-
-    async def _bring_up(self, documents: Sequence[Document]) -> None:
-        strange = await self._heads.bring_up(documents)
-        for conversation_id, messages in strange.items():
-            if self._alone or messages[0]["created_at"] < now() - ORPHANED_AFTER:
-                await self._adopt(conversation_id)
-            elif conversation_id not in self._looking_again:
-                # Most likely another process is about to move the head. If not, it has died.
-                self._looking_again.add(conversation_id)
-                task = asyncio.ensure_future(self._look_again(conversation_id))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    async def _look_again(self, conversation_id: str) -> None:
-        await asyncio.sleep(ORPHANED_AFTER.total_seconds())
-        self._looking_again.discard(conversation_id)
-        try:
-            await self.find(conversation_id)
-        except PyMongoError as error:
-            log.warning("could not look at %s again: %s", conversation_id, error)
-
-    async def _adopt(self, conversation_id: str) -> None:
-        """A process died between a message and telling of it: whoever moves the head says that there is something."""
-        seq = await self._move(conversation_id)
-        if seq is not None and self.orphaned is not None:
-            await self.orphaned(conversation_id, seq)
+    async def move(self, moves: Sequence[tuple[str, int, Document]]) -> bool:
+        """See `moving.Stored`."""
+        writes = [UpdateOne({"_id": key, "last_seq": seq}, update) for key, seq, update in moves]
+        result = await self._conversations.bulk_write(writes, ordered=False)
+        return bool(result.matched_count == len(moves))
 
     async def mark(self, conversation_id: str, user_id: str, marks: dict[str, int], at: datetime) -> None:
         """Raises high-water marks; a lower value changes nothing."""
@@ -263,11 +166,16 @@ class ConversationStore:
             self._cache.pop(conversation_id, None)
             if result.modified_count:
                 return
-            stored = await self._conversations.find_one({"_id": conversation_id}, {"last_seq": 1})
-            if stored is None or stored["last_seq"] >= message["seq"]:
+            stored = await self._conversations.find_one(
+                {"_id": conversation_id}, {"last_seq": 1, "last_message.version": 1}
+            )
+            if stored is None or stored["last_seq"] > message["seq"]:
                 return
-            # The head has not come to this message yet, and would bring the copy from before the change.
-            await self._move(conversation_id)
+            if stored["last_seq"] < message["seq"]:
+                # The head has not come to this message yet, and would bring the copy from before the change.
+                await self.mover.move(conversation_id)
+            elif stored["last_message"]["version"] >= message["version"]:
+                return
 
     def _remember(self, document: Document) -> None:
         self._cache[document["_id"]] = (time.monotonic() + CACHE_S, document)

@@ -14,6 +14,7 @@ whoever looks at the conversation next, who tells its participants where it ends
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from models.messages.store import MessageStore
 from ops.metrics import MESSAGES_SENT, SEQ_CONFLICTS
 from realtime.publisher import Order, Publisher
 from storage.mongo import Document
+
+log = logging.getLogger("parley.log")
 
 ATTEMPTS_MAX = 200
 GROUP_MAX = 64
@@ -103,18 +106,19 @@ class Log:
         """Until nothing waits. While one group is told, the next is already on its way to the database."""
         while journal.entries:
             group, journal.entries = journal.entries[:GROUP_MAX], journal.entries[GROUP_MAX:]
+            waiting = list(group)
             try:
-                await self._write_group(conversation_id, journal, group)
+                await self._write_group(conversation_id, journal, waiting)
             except Exception as error:
                 self._conversations.unsure(conversation_id)
-                for entry in group:
+                for entry in waiting:
                     entry.fail(error)
             if not journal.entries and journal.telling is not None:
                 await journal.telling  # more may come meanwhile
         del self._journals[conversation_id]
 
-    async def _write_group(self, conversation_id: str, journal: _Journal, group: list[_Entry]) -> None:
-        waiting = group
+    async def _write_group(self, conversation_id: str, journal: _Journal, waiting: list[_Entry]) -> None:
+        """Leaves in `waiting` what is not decided."""
         for _ in range(ATTEMPTS_MAX):
             head, settled = await self._head(conversation_id)
             documents = [placed(conversation_id, seq, entry.draft) for seq, entry in enumerate(waiting, head + 1)]
@@ -127,14 +131,17 @@ class Log:
                 before, journal.telling = journal.telling, None
                 more = bool(waiting[count:] or journal.entries)
                 journal.telling = asyncio.ensure_future(self._tell(before, conversation_id, told, settled, more))
-                waiting = waiting[count:]
+                del waiting[:count]
             if not waiting:
                 return
             if refusal == "client_id_taken":
-                await self._repeat(waiting.pop(0))
+                if journal.telling is not None:
+                    await journal.telling  # what was sent before it is answered before it
+                await self._repeat(waiting[0])
+                del waiting[0]
             else:
                 SEQ_CONFLICTS.inc()
-                self._conversations.unsure(conversation_id)
+                self._conversations.outrun(conversation_id)
             if not waiting:
                 return
         for entry in waiting:
@@ -175,13 +182,17 @@ class Log:
             await before
         for document, entry in told:
             data = chat.MessageData(message=to_message(document))
-            await self._publish(conversation_id, document, data, settled)
+            try:
+                await self._publish(conversation_id, document, data, settled)
+            except Exception:  # it is durable, and must be answered; who should hear of it cannot be read just now
+                log.exception("telling of %s failed", document["_id"])
+                self._conversations.untold(conversation_id, document["seq"])
             entry.finish(data)
 
     async def _publish(self, conversation_id: str, message: Document, data: chat.MessageData, settled: bool) -> None:
         """`settled`: every process that will hear of the predecessor has heard of it. See `realtime.ordering`."""
         seq = message["seq"]
-        rooms = await self._conversations.audience(conversation_id)
+        rooms = await self._conversations.audience(conversation_id, seq)
         settled = settled or seq == 1 or self._told_here.get(conversation_id) == seq - 1
         self._told_here[conversation_id] = seq
         self._told_here.move_to_end(conversation_id)

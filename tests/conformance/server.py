@@ -79,7 +79,8 @@ class Echo:
         member.session.link.send(event(self.name, name, data))
 
 
-async def serve(kind: str, port: int) -> None:
+def make_app(kind: str) -> tuple[web.Application, SocketServer]:
+    """`engine`: echoes on /engine.io/. `socket`: the namespaces / and /custom on /socket.io/."""
     app = web.Application(client_max_size=1_000_000)
     sio = make_server()
     if kind == "engine":
@@ -97,7 +98,11 @@ async def serve(kind: str, port: int) -> None:
         await sio.shutdown()
 
     app.cleanup_ctx.append(life)
-    runner = make_runner(app)
+    return app, sio
+
+
+async def serve(kind: str, port: int) -> None:
+    runner = make_runner(make_app(kind)[0])
     await runner.setup()
     await web.TCPSite(runner, "localhost", port).start()
     print(f"listening on {port}", flush=True)

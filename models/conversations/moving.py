@@ -1,0 +1,200 @@
+"""Moves stored heads, in the background, over the messages beyond them; and says so where nobody else may have.
+
+A head that is moved over messages of another process tells its participants a little later (`chat:head`): most likely
+that process lives and has told them of the messages, but if it has died between the two, nobody else will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from models.context import now
+from models.conversations.heads import TAIL_MAX, Heads, Tail, advance, contiguous
+from storage.mongo import Document
+
+log = logging.getLogger("parley.conversations")
+
+# Heads move so long after their messages; longer while moving them takes long.
+FLUSH_S = 0.2
+FLUSH_MAX = 256
+PENDING_MAX = 10_000
+MOVES_MAX = 20
+# A message of another process that is older has not been told of by it, or its head would be here.
+ORPHANED_AFTER = timedelta(seconds=5)
+
+
+class Index(Protocol):
+    """Search: has every message up to the stored heads."""
+
+    async def add(self, messages: Sequence[Document]) -> None: ...
+
+
+class Stored(Protocol):
+    """The stored heads."""
+
+    async def heads(self, conversation_ids: Sequence[str]) -> dict[str, int]: ...
+
+    async def move(self, moves: Sequence[tuple[str, int, Document]]) -> bool:
+        """(conversation, its head as we know it, update) each; whether all of them were as known."""
+        ...
+
+
+class Mover:
+    """`told` is set by who can tell: (conversation_id, last_seq) → everyone in it knows where it ends."""
+
+    def __init__(self, stored: Stored, tail: Tail, index: Index, alone: bool) -> None:
+        self._stored = stored
+        self._tail = tail
+        self._index = index
+        self._alone = alone
+        self.heads = Heads(tail, alone)
+        self.tell: Callable[[str, int], Awaitable[None]] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._looking_again: set[str] = set()
+        self._to_tell: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def note(self, message: Document) -> None:
+        """This process has made the message durable and tells of it."""
+        self.heads.note(message)
+        if self._flushing is None:
+            self._flushing = asyncio.ensure_future(self._flush_forever())
+
+    async def bring_up(self, documents: Sequence[Document]) -> None:
+        """Brings documents up to date, in place; sees to messages among what they lack that nobody was told of."""
+        strange = await self.heads.bring_up(documents)
+        for conversation_id, messages in strange.items():
+            if not self._alone and messages[0]["created_at"] >= now() - ORPHANED_AFTER:
+                self.look_later(conversation_id)  # another process is about to move the head, or has just died
+                continue
+            try:
+                await self._adopt(conversation_id)
+            except BaseException:
+                for left in strange:  # known, but not adopted: the next look must find them strange again
+                    self.heads.forget(left)
+                raise
+
+    async def settle(self, conversation_id: str) -> None:
+        """Moves the stored head to the end before something is stored that is relative to it."""
+        while await self.move(conversation_id) is not None:
+            pass
+
+    async def move(self, conversation_id: str, tell: bool = True) -> int | None:
+        """Moves the stored head over whatever follows it in the database. The new head, if this call moved it."""
+        for _ in range(MOVES_MAX):
+            seq = (await self._stored.heads([conversation_id])).get(conversation_id)
+            if seq is None:
+                self.heads.settle(conversation_id, 1 << 62)
+                return None
+            messages = contiguous(seq, await self._tail.range(conversation_id, seq, seq + TAIL_MAX))
+            if not messages:
+                self.heads.settle(conversation_id, seq)
+                return None
+            await self._index.add(messages)
+            if await self._stored.move([(conversation_id, seq, advance(messages))]):
+                own = {message["seq"] for message in self.heads.pending.get(conversation_id, ())}
+                last: int = messages[-1]["seq"]
+                self.heads.settle(conversation_id, last)
+                if tell and any(message["seq"] not in own for message in messages):
+                    self.tell_later(conversation_id, last)
+                return last
+        return None
+
+    def look_later(self, conversation_id: str) -> None:
+        """There may be messages that nobody was told of."""
+        if conversation_id not in self._looking_again:
+            self._looking_again.add(conversation_id)
+            self._start(self._look_again(conversation_id))
+
+    def tell_later(self, conversation_id: str, seq: int) -> None:
+        """Perhaps nobody was told of messages up to here."""
+        if conversation_id not in self._to_tell:
+            self._start(self._tell_later(conversation_id))
+        self._to_tell[conversation_id] = max(seq, self._to_tell.get(conversation_id, 0))
+
+    async def stop(self) -> None:
+        """Moves what is still to be moved."""
+        tasks = [*self._tasks, *([self._flushing] if self._flushing is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):  # the heads can be found again, and the process is going
+            while self.heads.pending:
+                await self.flush()
+
+    async def flush(self) -> None:
+        """Moves the heads of up to FLUSH_MAX conversations, each over all that is known beyond it."""
+        # What another process wrote in between is missing from ours: those after it go with the next step.
+        some = [
+            (key, contiguous(messages[0]["seq"] - 1, messages))
+            for key, messages in list(self.heads.pending.items())[:FLUSH_MAX]
+        ]
+        if not some:
+            return
+        await self._index.add([message for _, messages in some for message in messages])
+        if await self._stored.move([(key, messages[0]["seq"] - 1, advance(messages)) for key, messages in some]):
+            for key, messages in some:
+                self.heads.settle(key, messages[-1]["seq"])
+            return
+        # Another process has moved some of them, or is behind with messages before ours.
+        stored = await self._stored.heads([key for key, _ in some])
+        for key, messages in some:
+            if stored.get(key, messages[-1]["seq"]) < messages[-1]["seq"]:
+                await self.move(key)
+            else:
+                self.heads.settle(key, messages[-1]["seq"])
+
+    async def _flush_forever(self) -> None:
+        """Ends when nothing is left to move."""
+        wait_s = FLUSH_S
+        try:
+            while self.heads.pending:
+                await asyncio.sleep(wait_s)
+                started = time.monotonic()
+                try:
+                    await self.flush()
+                except Exception as error:
+                    log.warning("heads of %d conversations not stored yet: %s", len(self.heads.pending), error)
+                # Moving heads must not take the database from those who wait to send, unless it falls behind.
+                behind = sum(map(len, self.heads.pending.values())) > PENDING_MAX
+                wait_s = FLUSH_S if behind else max(FLUSH_S, 3 * (time.monotonic() - started))
+        finally:
+            self._flushing = None
+
+    async def _adopt(self, conversation_id: str) -> None:
+        """Its process died between a message and telling of it: whoever moves the head tells."""
+        seq = None
+        while (moved := await self.move(conversation_id, tell=False)) is not None:
+            seq = moved
+        if seq is not None and self.tell is not None:
+            await self.tell(conversation_id, seq)
+
+    async def _look_again(self, conversation_id: str) -> None:
+        await asyncio.sleep(ORPHANED_AFTER.total_seconds())
+        self._looking_again.discard(conversation_id)
+        try:
+            await self._adopt(conversation_id)
+        except Exception as error:
+            log.warning("could not look at %s again: %s", conversation_id, error)
+            self.look_later(conversation_id)
+
+    async def _tell_later(self, conversation_id: str) -> None:
+        while conversation_id in self._to_tell:
+            await asyncio.sleep(ORPHANED_AFTER.total_seconds())
+            try:
+                if self.tell is not None:
+                    await self.tell(conversation_id, self._to_tell[conversation_id])
+                del self._to_tell[conversation_id]
+            except Exception as error:
+                log.warning("could not tell where %s ends: %s", conversation_id, error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
