@@ -225,6 +225,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     # Namespaces
 
     async def _connect(self, session: Session, name: str, auth: Any) -> None:
+        if session.closed:
+            return
         space = self.namespace_handlers.get(name)
         error: ParleyError | None = None
         if space is None:  # in the words of the protocol, which every client knows

@@ -106,9 +106,11 @@ class Inbox:
     async def _next(self) -> Step:
         data = self._waiting.popleft()
         self._bytes -= len(data)
-        if self._paused and not self.full:
-            self._paused = False
-            self._owner.resume_reading()
+        if not self.full:
+            self._wake()  # a POST may wait for room
+            if self._paused:
+                self._paused = False
+                self._owner.resume_reading()
         packet = self._owner.decode(data)
         if packet is None:
             return None

@@ -23,7 +23,7 @@ from realtime.rooms import Rooms
 
 
 class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
-    """One process: publishing under a conversation's lock is already in order."""
+    """One process: the log publishes a conversation's messages in order, and nobody else does."""
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("parley.engine")
 
 PROBED = Outgoing(b"3probe")
+UPGRADE_TIMEOUT_S = 10.0
 
 
 class Session:
@@ -35,7 +36,7 @@ class Session:
 
     __slots__ = (
         "admitted", "closed", "half", "heard_at", "inbox", "link", "members", "owner", "pinged_at", "server", "sid",
-        "upgraded", "upgrading",
+        "upgrade", "upgraded", "upgrading",
     )  # fmt: skip
 
     connected = True  # python-engineio asks; ours exist only once they are
@@ -47,6 +48,7 @@ class Session:
         self.members: dict[str, Member] = {}
         self.owner: Any = None
         self.inbox: Inbox | None = None
+        self.upgrade: Upgrade | None = None  # the WebSocket that asks to take over
         self.half: Any = None  # a binary packet whose attachments are still to come
         self.admitted = self.closed = self.upgraded = self.upgrading = False
         self.heard_at = time.monotonic()
@@ -136,6 +138,9 @@ class Session:
         self.server.sockets.pop(self.sid, None)
         if self.inbox is not None:
             self.inbox.discard()
+        upgrade, self.upgrade = self.upgrade, None
+        if upgrade is not None:
+            upgrade.abandon()
         self.server.above.ended(self, reason)
 
     # Liveness
@@ -184,7 +189,10 @@ class Session:
             accept = accept_key(request)
             if accept is None:
                 return self.server.bad_request("Invalid websocket upgrade")
-            take_over(request, accept, Upgrade(self).link)
+            if self.upgrade is not None:
+                self.upgrade.abandon()
+            self.upgrade = Upgrade(self)
+            take_over(request, accept, self.upgrade.link)
             return Switched()
         assert isinstance(self.link, PollingLink)
         try:
@@ -193,8 +201,8 @@ class Session:
             self.close(self.server.reason.TRANSPORT_ERROR)
             raise
 
-    async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        request: web.Request = environ["aiohttp.request"]
+    async def handle_post_request(self, request: web.Request) -> None:
+        """Raises EngineIOError for what ends the session."""
         if (request.content_length or 0) > self.server.max_http_buffer_size:
             raise exceptions.ContentTooLongError
         try:
@@ -231,6 +239,7 @@ class Upgrade:
         self._session = session
         self._probed = False
         self.link = session.server.make_link(self)
+        session.server.wheel.after(UPGRADE_TIMEOUT_S, self.abandon)
 
     def frame_received(self, data: str | bytes) -> None:
         session, polling = self._session, self._session.link
@@ -241,7 +250,7 @@ class Upgrade:
             self.link.send(PROBED)
             polling.hold()
         elif data == "5" and self._probed:
-            session.upgraded, session.upgrading = True, False
+            session.upgraded, session.upgrading, session.upgrade = True, False, None
             polling.gather()
             self.link.listener = session
             session.link = self.link
@@ -259,6 +268,12 @@ class Upgrade:
     def too_slow(self) -> None:
         self._give_up()
         self.link.close()
+
+    def abandon(self) -> None:
+        """It takes too long, another one came, or the session has ended."""
+        if self._session.link is not self.link:
+            self._give_up()
+            self.link.close()
 
     def _give_up(self) -> None:
         if self._probed and self._session.upgrading:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import engineio
 from aiohttp import web
-from engineio import payload
+from engineio import exceptions, payload
 
 from realtime.inbox import Step
 from realtime.outbox import Flusher
@@ -111,8 +111,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._respond(request, self._bad_request("Invalid transport"))
         if request.method not in ("GET", "POST", "OPTIONS"):
             return await self._respond(request, self._bad_request("Invalid method"))
+        if request.method == "POST" and session is not None and not session.upgraded and self._allowed(request):
+            return await self._post(request, session)
         answer: web.StreamResponse = await super().handle_request(request)
         return answer
+
+    async def _post(self, request: web.Request, session: Session) -> web.StreamResponse:
+        try:
+            await session.handle_post_request(request)
+        except exceptions.EngineIOError:
+            session.close(self.reason.TRANSPORT_ERROR)
+            return await self._respond(request, self._bad_request())
+        return await self._respond(request, self._ok())
 
     def _allowed(self, request: web.Request) -> bool:
         headers = request.headers

@@ -183,6 +183,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             if not self._closing:
                 self._closing = True
                 self._write_close(code if 1000 <= code < 5000 else NORMAL)
+                self.wheel.after(CLOSE_WAIT_S, self._abort)  # closing waits for a peer that perhaps does not read
             self.transport.close()
 
     # What the session calls

@@ -2,10 +2,10 @@
 
     {_id, type, title, direct_key?, create_key, create_hash, participant_ids: [user_id],
      members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived}},
-     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, healed?: [seq]}
+     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at}
 
 `members` is a map so that one person's marks change with one atomic `$max`. `last_seq` and `last_message` move on
-together, one message at a time (`store.advance`). `sent` counts a member's own messages and `sent_at_read` how many of
+together, a moment behind the messages (`moving`). `sent` counts a member's own messages and `sent_at_read` how many of
 them their read mark covers, so that unread = messages after the mark − own messages after the mark, without counting.
 `updated_at` is the last activity people see; `touched_at` moves with any change at all. Who is in `participant_ids` is
 in the conversation: `members` may keep a stub of someone who left.

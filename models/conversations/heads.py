@@ -90,7 +90,8 @@ class Heads:
         if len(unsure) > 1:
             ahead = await self._tail.exist_at({document["_id"]: document["last_seq"] + 1 for document in unsure})
             for document in unsure:
-                self._know(document["_id"], document["last_seq"])
+                if document["_id"] not in ahead:
+                    self._know(document["_id"], document["last_seq"])
             unsure = [document for document in unsure if document["_id"] in ahead]
         strange: dict[str, list[Document]] = {}
         for document in unsure:
@@ -99,11 +100,12 @@ class Heads:
             familiar = self._known.get(conversation_id, 0) if self._alone else 0
             messages = await self._beyond(conversation_id, document["last_seq"])
             apply(document, messages)
-            self._know(conversation_id, document["last_seq"])
             own = {message["seq"] for message in self.pending.get(conversation_id, ())}
             others = [message for message in messages if message["seq"] > familiar and message["seq"] not in own]
             if others:
                 strange[conversation_id] = others
+        for document in unsure:  # only now: what a look that failed halfway has found must be strange to the next one
+            self._know(document["_id"], document["last_seq"])
         return strange
 
     async def _beyond(self, conversation_id: str, stored: int) -> list[Document]:

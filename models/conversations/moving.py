@@ -130,11 +130,11 @@ class Mover:
 
     async def flush(self) -> None:
         """Moves the heads of up to FLUSH_MAX conversations, each over all that is known beyond it."""
-        # What another process wrote in between is missing from ours: those after it go with the next step.
-        some = [
-            (key, contiguous(messages[0]["seq"] - 1, messages))
-            for key, messages in list(self.heads.pending.items())[:FLUSH_MAX]
-        ]
+        # Where another process has written in between, ours have a gap, and all goes by what the database has.
+        taken = [(key, list(messages)) for key, messages in list(self.heads.pending.items())[:FLUSH_MAX]]
+        some = [(key, own) for key, own in taken if own[-1]["seq"] - own[0]["seq"] == len(own) - 1]
+        for key in {key for key, _ in taken} - {key for key, _ in some}:
+            await self.move(key)
         if not some:
             return
         await self._index.add([message for _, messages in some for message in messages])
@@ -187,12 +187,15 @@ class Mover:
     async def _tell_later(self, conversation_id: str) -> None:
         while conversation_id in self._to_tell:
             await asyncio.sleep(ORPHANED_AFTER.total_seconds())
+            seq = self._to_tell[conversation_id]
             try:
                 if self.tell is not None:
-                    await self.tell(conversation_id, self._to_tell[conversation_id])
-                del self._to_tell[conversation_id]
+                    await self.tell(conversation_id, seq)
             except Exception as error:
                 log.warning("could not tell where %s ends: %s", conversation_id, error)
+                continue
+            if self._to_tell[conversation_id] == seq:  # or there is more to tell by now
+                del self._to_tell[conversation_id]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

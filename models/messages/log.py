@@ -105,8 +105,7 @@ class Log:
     async def _write(self, conversation_id: str, journal: _Journal) -> None:
         """Until nothing waits. While one group is told, the next is already on its way to the database."""
         while journal.entries:
-            group, journal.entries = journal.entries[:GROUP_MAX], journal.entries[GROUP_MAX:]
-            waiting = list(group)
+            waiting, journal.entries = journal.entries[:GROUP_MAX], journal.entries[GROUP_MAX:]
             try:
                 await self._write_group(conversation_id, journal, waiting)
             except Exception as error:
@@ -114,7 +113,7 @@ class Log:
                 for entry in waiting:
                     entry.fail(error)
             if not journal.entries and journal.telling is not None:
-                await journal.telling  # more may come meanwhile
+                await asyncio.wait((journal.telling,))  # more may come meanwhile
         del self._journals[conversation_id]
 
     async def _write_group(self, conversation_id: str, journal: _Journal, waiting: list[_Entry]) -> None:
@@ -136,7 +135,7 @@ class Log:
                 return
             if refusal == "client_id_taken":
                 if journal.telling is not None:
-                    await journal.telling  # what was sent before it is answered before it
+                    await asyncio.wait((journal.telling,))  # what was sent before it is answered before it
                 await self._repeat(waiting[0])
                 del waiting[0]
             else:
@@ -179,7 +178,7 @@ class Log:
         if more:
             await asyncio.sleep(0)  # the next group is on its way first: the database works while this process tells
         if before is not None:
-            await before
+            await asyncio.wait((before,))
         for document, entry in told:
             data = chat.MessageData(message=to_message(document))
             try:

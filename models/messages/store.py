@@ -42,15 +42,16 @@ class MessageStore:
                 await self._messages.insert_many(documents, ordered=True)
                 break
             except BulkWriteError as error:
-                place, refusal = _refused(error)
-                while place >= len(groups[first]):
-                    place -= len(groups[first])
-                    first += 1
-                outcomes[first] = (place, refusal) if refusal is not None else error
-                first += 1
-                if refusal is None:  # not a matter of this one document: what came after it was not tried
+                failure = _failure(error)
+                if failure is None:  # applied, but perhaps not durable
                     outcomes[first:] = [error] * (len(groups) - first)
                     break
+                index, refusal = failure
+                while index >= len(groups[first]):
+                    index -= len(groups[first])
+                    first += 1
+                outcomes[first] = (index, refusal) if refusal is not None else error
+                first += 1
             except Exception as error:  # applied or not, nobody may be told that it was
                 outcomes[first:] = [error] * (len(groups) - first)
                 break
@@ -160,11 +161,14 @@ def _adding(messages: Sequence[Document]) -> Document:
     }
 
 
-def _refused(error: BulkWriteError) -> tuple[int, Refusal | None]:
-    """(index of the document that stopped an ordered insert, why); no reason if it is not one of ours."""
+def _failure(error: BulkWriteError) -> tuple[int, Refusal | None] | None:
+    """(index of the document that stopped an ordered insert, why, if the reason is one of ours).
+
+    None if it was not the matter of one document.
+    """
     failures = error.details["writeErrors"]
     if error.details["writeConcernErrors"] or not failures:
-        return 0, None  # applied, but perhaps not durable
+        return None
     failure = failures[0]
     if failure["code"] != _DUPLICATE:
         return failure["index"], None

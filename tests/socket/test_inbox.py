@@ -15,7 +15,7 @@ from models.conversations.actions import Conversations
 from models.messages.store import MessageStore
 from realtime.inbox import WAITING_BYTES_MAX, WAITING_MAX
 from realtime.session import Session
-from tests.socket.protocol import Json, Place, place_on, settings_for_tests, until
+from tests.socket.protocol import Json, Place, Polling, place_on, settings_for_tests, until
 from tests.support import Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -279,3 +279,18 @@ async def test_a_send_that_was_begun_is_done_though_its_connection_is_lost(
     store.go_on.set()
     while '"text":"begun 1"' not in (await place.bystander.receive() or "closed"):
         pass
+
+
+async def test_a_post_is_answered_when_there_is_room_again(place: Place, held: Held) -> None:
+    async with Polling(place.url) as polling:
+        await polling.connect("/chat", place.ada.access_token)
+        count = WAITING_MAX + 10
+        assert await polling.post(command(0, "chat:list")) == 200
+        posting = asyncio.ensure_future(polling.post(*(command(number, "nothing") for number in range(1, count))))
+        session = place.server.sio.eio.sockets[polling.handshake["sid"]]
+        await until(lambda: len(waiting(session)) == count - 1)
+        await place.undisturbed()
+        assert not posting.done()
+        held.go_on.set()
+        assert await asyncio.wait_for(posting, 5) == 200
+        assert len(await answers(polling.receive, count)) == count
