@@ -1,8 +1,9 @@
 """What waits to be written to one connection, and when it is written.
 
 Writing is not done where something is sent: packets are appended to the connection's outbox and all connections that
-got any are flushed together, once per turn of the event loop. When a flush itself takes long the next one waits as long
-again, up to COALESCE_S: under load many packets then share one write, while an idle server never waits.
+got any are flushed together, once per turn of the event loop. When a flush itself takes long the next one rests: as
+long again up to COALESCE_S, and a third of it when even that is little beside the flush, up to COALESCE_MAX_S. Under load
+many packets then share one write, while an idle server never waits.
 
 Back-pressure. While a connection's peer does not read, its outbox grows only to `BYTES_MAX` beyond what the transport
 holds; then the connection is closed with TOO_SLOW and comes back for what it missed. Nothing durable is ever left
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Hashable
-from typing import Protocol
 
 from ops.metrics import ENGINE
 from realtime.packets import Outgoing
@@ -22,6 +22,7 @@ from realtime.packets import Outgoing
 BYTES_MAX = 1_048_576
 LATEST_MAX = 1_000
 COALESCE_S = 0.004
+COALESCE_MAX_S = 0.015
 # A flush shorter than this is no load.
 BRIEF_S = 0.000_5
 
@@ -101,13 +102,6 @@ class Outbox:
         return self._waiting_bytes
 
 
-class Writable(Protocol):
-    """What the flusher sees of an outbox, for the loop that walks a room to use directly."""
-
-    dirty: bool
-    packets: list[Outgoing]
-
-
 class Flusher:
     """Flushes the outboxes of a process together."""
 
@@ -158,5 +152,5 @@ class Flusher:
         ended = time.perf_counter()
         ENGINE.flushes += 1
         ENGINE.writes += len(outboxes)
-        if ended - started > BRIEF_S:
-            self._rest_until = ended + min(ended - started, COALESCE_S)
+        if (took_s := ended - started) > BRIEF_S:
+            self._rest_until = ended + max(min(took_s, COALESCE_S), min(took_s / 3, COALESCE_MAX_S))

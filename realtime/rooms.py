@@ -8,16 +8,12 @@ to its members' outboxes nothing else runs.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from ops.metrics import ENGINE
 from realtime.outbox import Flusher
 from realtime.packets import Outgoing
 from realtime.session import Session
-
-
-class Handler(Protocol):
-    name: str
 
 
 class Member:

@@ -2,7 +2,7 @@
 
     {_id, type, title, direct_key?, create_key, create_hash, participant_ids: [user_id],
      members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived}},
-     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at}
+     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, edited?}
 
 `members` is a map so that one person's marks change with one atomic `$max`. `last_seq` and `last_message` move on
 together, a moment behind the messages (`moving`). `sent` counts a member's own messages and `sent_at_read` how many of

@@ -25,6 +25,7 @@ FLUSH_S = 0.2
 FLUSH_MAX = 256
 PENDING_MAX = 10_000
 MOVES_MAX = 20
+FLUSHES_AT_STOP_MAX = 200
 # A message of another process that is older has not been told of by it, or its head would be here.
 ORPHANED_AFTER = timedelta(seconds=5)
 
@@ -56,7 +57,7 @@ class Mover:
         self.heads = Heads(tail, alone)
         self.tell: Callable[[str, int], Awaitable[None]] | None = None
         self._flushing: asyncio.Task[None] | None = None
-        self._looking_again: set[str] = set()
+        self._looking_again: dict[str, int] = {}
         self._to_tell: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +72,8 @@ class Mover:
         strange = await self.heads.bring_up(documents)
         for conversation_id, messages in strange.items():
             if not self._alone and messages[0]["created_at"] >= now() - ORPHANED_AFTER:
-                self.look_later(conversation_id)  # another process is about to move the head, or has just died
+                # Another process is about to move the head, or has just died.
+                self.look_later(conversation_id, messages[-1]["seq"])
                 continue
             try:
                 await self._adopt(conversation_id)
@@ -106,10 +108,10 @@ class Mover:
                 return last
         return None
 
-    def look_later(self, conversation_id: str) -> None:
-        """There may be messages that nobody was told of."""
+    def look_later(self, conversation_id: str, seq: int = 1 << 62) -> None:
+        """There may be messages, up to this one, that nobody was told of."""
         if conversation_id not in self._looking_again:
-            self._looking_again.add(conversation_id)
+            self._looking_again[conversation_id] = seq
             self._start(self._look_again(conversation_id))
 
     def tell_later(self, conversation_id: str, seq: int) -> None:
@@ -125,7 +127,9 @@ class Mover:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Exception):  # the heads can be found again, and the process is going
-            while self.heads.pending:
+            for _ in range(FLUSHES_AT_STOP_MAX):
+                if not self.heads.pending:
+                    break
                 await self.flush()
 
     async def flush(self) -> None:
@@ -177,12 +181,13 @@ class Mover:
 
     async def _look_again(self, conversation_id: str) -> None:
         await asyncio.sleep(ORPHANED_AFTER.total_seconds())
-        self._looking_again.discard(conversation_id)
+        seq = self._looking_again.pop(conversation_id)
         try:
-            await self._adopt(conversation_id)
+            if (await self._stored.heads([conversation_id])).get(conversation_id, seq) < seq:
+                await self._adopt(conversation_id)
         except Exception as error:
             log.warning("could not look at %s again: %s", conversation_id, error)
-            self.look_later(conversation_id)
+            self.look_later(conversation_id, seq)
 
     async def _tell_later(self, conversation_id: str) -> None:
         while conversation_id in self._to_tell:

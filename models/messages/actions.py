@@ -141,7 +141,7 @@ class Messages:
                 continue
             if "text" in fields:
                 await self._index.changed(changed)
-            await self._conversations.touch(changed)
+            await self._conversations.touch(changed, edited="text" in fields)
             data = chat.MessageData(message=to_message(changed))
             rooms = [
                 user_room(user_id)

@@ -16,7 +16,7 @@ of each message cost more than all the rest of a send:
      changed: [seq]}
 
 A line is what a message said when it was indexed, perhaps twice after a crash. `changed` names messages that say
-something else now; `words` has the words of both.
+something else now, which search looks at themselves; a conversation that has any is `edited`.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Search:
         conversation_id = conversation["_id"]
         last: int = conversation["last_seq"]
         stored: int = conversation.get("stored_seq", last)
-        lines, changed = await self._index.with_word(conversation_id, word)
+        lines, changed = await self._index.with_word(conversation_id, word, conversation.get("edited", False))
         lines = [line for line in lines if line["seq"] <= stored]
         others = await self._store.range(conversation_id, stored, last) if last > stored else []
         again = [message_id(conversation_id, seq) for seq in changed if seq <= stored]

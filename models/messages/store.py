@@ -18,6 +18,8 @@ Refusal = Literal["seq_taken", "client_id_taken"]
 
 _DUPLICATE = 11000
 UPSERTS_MAX = 5
+# No word: marks the blocks that name changed messages.
+CHANGED = "\0changed"
 
 
 class MessageStore:
@@ -117,10 +119,10 @@ class WordStore:
             await self._write([UpdateOne({"_id": key}, _adding(some), upsert=True) for key, some in blocks.items()])
 
     async def changed(self, message: Document) -> None:
-        """It says something else now."""
+        """It says something else now. Its new words are not added: a block must not grow with every edit."""
         update = {
             "$setOnInsert": {"conversation_id": message["conversation_id"]},
-            "$addToSet": {"words": {"$each": words(message["text"])}, "changed": message["seq"]},
+            "$addToSet": {"words": CHANGED, "changed": message["seq"]},
         }
         await self._write([UpdateOne({"_id": _block(message)}, update, upsert=True)])
 
@@ -135,10 +137,17 @@ class WordStore:
                     raise
                 updates = [updates[failure["index"]] for failure in failures]
 
-    async def with_word(self, conversation_id: str, word: str) -> tuple[list[Document], set[int]]:
-        """(lines of blocks that have a word beginning so, seqs of messages there that say something else by now)."""
-        query = {"conversation_id": conversation_id, "words": self._database.array_range(word, word + "\U0010ffff")}
-        blocks = await self._blocks.find(query, {"lines": 1, "changed": 1}).to_list(None)
+    async def with_word(self, conversation_id: str, word: str, edited: bool) -> tuple[list[Document], set[int]]:
+        """(lines of blocks that have a word beginning so, seqs of all messages that say something else by now).
+
+        `edited`: whether there are any of those.
+        """
+        matches = [self._database.array_range(word, word + "\U0010ffff"), *([CHANGED] if edited else [])]
+        blocks = [
+            block
+            for match in matches
+            for block in await self._blocks.find({"conversation_id": conversation_id, "words": match}).to_list(None)
+        ]
         changed = {seq for block in blocks for seq in block.get("changed", ())}
         lines = {line["seq"]: line for block in blocks for line in block.get("lines", ())}
         return [line for seq, line in lines.items() if seq not in changed], changed
