@@ -2,8 +2,8 @@
 
 Writing is not done where something is sent: packets are appended to the connection's outbox and all connections that
 got any are flushed together, once per turn of the event loop. When a flush itself takes long the next one rests: as
-long again up to COALESCE_S, and a third of it when even that is little beside the flush, up to COALESCE_MAX_S. Under load
-many packets then share one write, while an idle server never waits.
+long again up to COALESCE_S, and a third of it when even that is little beside the flush, up to COALESCE_MAX_S. Under
+load many packets then share one write, while an idle server never waits.
 
 Back-pressure. While a connection's peer does not read, its outbox grows only to `BYTES_MAX` beyond what the transport
 holds; then the connection is closed with TOO_SLOW and comes back for what it missed. Nothing durable is ever left

@@ -10,7 +10,7 @@ import pytest
 
 from ops.metrics import ENGINE
 from realtime import outbox
-from realtime.outbox import BYTES_MAX, COALESCE_S, LATEST_MAX, Flusher, Outbox
+from realtime.outbox import BYTES_MAX, COALESCE_MAX_S, COALESCE_S, LATEST_MAX, Flusher, Outbox
 from realtime.packets import Outgoing
 from tests.socket.protocol import until
 
@@ -87,14 +87,18 @@ async def test_a_broadcast_is_joined_once_for_all() -> None:
     assert (count.packets, count.writes, count.flushes) == (7, 4, 1)
 
 
-async def test_a_busy_flusher_rests_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("took_s", "rest_s"),
+    [(0.002, 0.002), (0.004, COALESCE_S), (0.012, COALESCE_S), (0.03, 0.01), (1.0, COALESCE_MAX_S)],
+)
+async def test_a_busy_flusher_rests(monkeypatch: pytest.MonkeyPatch, took_s: float, rest_s: float) -> None:
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(outbox, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     class Slow(Recorder):
         def write(self, data: bytes) -> None:
             super().write(data)
-            clock.now += 1.0  # far beyond what it may rest
+            clock.now += took_s
 
     box = Slow(Flusher())
     called: list[float] = []
@@ -111,7 +115,7 @@ async def test_a_busy_flusher_rests_as_long_as_it_took(monkeypatch: pytest.Monke
     monkeypatch.setattr(loop, "call_later", call_later)
     box.send(made(2))
     box.send(made(3))
-    assert called == [pytest.approx(COALESCE_S)]
+    assert called == [pytest.approx(rest_s)]
     await until(lambda: len(box.writes) == 2)
     assert box.writes[1] == frames(made(2), made(3))
     clock.now += 1.0
