@@ -44,8 +44,9 @@ def apply(document: Document, messages: Sequence[Document]) -> None:
         document["last_seq"], document["last_message"] = message["seq"], message
         for name in ("updated_at", "touched_at"):
             document[name] = max(document[name], message["created_at"])
-        if message["sender_id"] in document["members"]:
-            document["members"][message["sender_id"]]["sent"] += 1
+        member = document["members"].get(message["sender_id"])
+        if member is not None:  # of someone who left there may be a stub
+            member["sent"] = member.get("sent", 0) + 1
 
 
 def contiguous(after_seq: int, messages: Sequence[Document]) -> list[Document]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from contract import chat, chat_commands
 from contract.errors import ErrorDetail, ParleyError, invalid
-from contract.rooms import user_room
 from models.context import Context, now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
@@ -132,7 +131,7 @@ class Messages:
     async def _change(self, context: Context, identifier: str, change: Change) -> chat.MessageData:
         """Applies `change` to the newest version, again if someone was faster; tells everyone. None: nothing to do."""
         for _ in range(EDIT_ATTEMPTS_MAX):
-            conversation, message = await self.visible(context.user_id, identifier)
+            _, message = await self.visible(context.user_id, identifier)
             fields = change(message)
             if fields is None:
                 return chat.MessageData(message=to_message(message))
@@ -143,11 +142,8 @@ class Messages:
                 await self._index.changed(changed)
             await self._conversations.touch(changed, edited="text" in fields)
             data = chat.MessageData(message=to_message(changed))
-            rooms = [
-                user_room(user_id)
-                for user_id in conversation["participant_ids"]
-                if conversation["members"][user_id]["joined_seq"] < changed["seq"]
-            ]
+            # Who is in it now: nobody hears of a conversation after having been told that they left it.
+            rooms = await self._conversations.audience(changed["conversation_id"], changed["seq"])
             await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
             return data
         raise ParleyError("conflict")

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from contract import chat, chat_commands
 from contract.errors import ParleyError
@@ -40,6 +41,7 @@ SETTLED_AFTER = timedelta(seconds=5)
 HEADS_MAX = 50_000
 
 Stored = Callable[[chat.MessageData], None]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
@@ -61,15 +63,43 @@ class _Entry:
             self.done.set_exception(error)
 
 
+@dataclass(slots=True, eq=False)
+class _Pause:
+    """Something that is done between two messages, when those before were told and none is on its way."""
+
+    work: Callable[[], Awaitable[Any]]
+    done: asyncio.Future[Any]
+
+    async def run(self) -> None:
+        try:
+            result = await self.work()
+        except Exception as error:
+            if not self.done.done():
+                self.done.set_exception(error)
+        else:
+            if not self.done.done():
+                self.done.set_result(result)
+
+
 class _Journal:
     """The messages of one conversation that wait, and the task that writes them."""
 
     __slots__ = ("entries", "telling", "writing")
 
     def __init__(self) -> None:
-        self.entries: list[_Entry] = []
+        self.entries: list[_Entry | _Pause] = []
         self.writing: asyncio.Task[None] | None = None
         self.telling: asyncio.Task[None] | None = None
+
+    def take(self) -> list[_Entry]:
+        """The next group: messages up to the next pause."""
+        group: list[_Entry] = []
+        for entry in self.entries[:GROUP_MAX]:
+            if isinstance(entry, _Pause):
+                break
+            group.append(entry)
+        del self.entries[: len(group)]
+        return group
 
 
 class Log:
@@ -93,19 +123,36 @@ class Log:
         idempotency_mismatch, or conflict if other processes were faster ATTEMPTS_MAX times in a row.
         """
         entry = _Entry(draft, stored, asyncio.get_running_loop().create_future())
+        self._queue(conversation_id, entry)
+        if in_place is not None and not in_place.done():
+            in_place.set_result(None)
+        return await entry.done
+
+    async def between(self, conversation_id: str, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Does `work` between two messages of this process: for what must know where the conversation ends."""
+        pause = _Pause(work, asyncio.get_running_loop().create_future())
+        self._queue(conversation_id, pause)
+        result: Result = await pause.done
+        return result
+
+    def _queue(self, conversation_id: str, entry: _Entry | _Pause) -> None:
         journal = self._journals.get(conversation_id)
         if journal is None:
             journal = self._journals[conversation_id] = _Journal()
             journal.writing = asyncio.ensure_future(self._write(conversation_id, journal))
         journal.entries.append(entry)
-        if in_place is not None and not in_place.done():
-            in_place.set_result(None)
-        return await entry.done
 
     async def _write(self, conversation_id: str, journal: _Journal) -> None:
         """Until nothing waits. While one group is told, the next is already on its way to the database."""
         while journal.entries:
-            waiting, journal.entries = journal.entries[:GROUP_MAX], journal.entries[GROUP_MAX:]
+            first = journal.entries[0]
+            if isinstance(first, _Pause):
+                del journal.entries[0]
+                if journal.telling is not None:
+                    await asyncio.wait((journal.telling,))
+                await first.run()
+                continue
+            waiting = journal.take()
             try:
                 await self._write_group(conversation_id, journal, waiting)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from contract import chat
@@ -49,12 +50,11 @@ class Membership:
         self._authorise(context.user_id, document, payload, remove)
         names = {user_id: document["members"][user_id]["name"] for user_id in document["participant_ids"]}
         if add:
-            await self._conversations.add_members(document, add)
-            fresh = await self._conversations.require(context.user_id, document["_id"])
-            added = _listing([fresh["members"][user_id]["name"] for user_id in add])
-            await self._say(context, fresh, f"{names[context.user_id]} added {added}")
+            joined = await self._log.between(document["_id"], partial(self._add, context, document["_id"], add))
+            added = _listing([joined["members"][user_id]["name"] for user_id in add])
+            await self._say(context, document, f"{names[context.user_id]} added {added}")
         if remove:
-            await self._conversations.remove_members(document, remove)
+            await self._log.between(document["_id"], partial(self._conversations.remove_members, document, remove))
             removed = _listing([names[user_id] for user_id in remove])
             own = remove == [context.user_id]
             await self._say(
@@ -65,8 +65,14 @@ class Membership:
             return chat.ConversationData(conversation=to_conversation(document, context.user_id))
         fresh = await self._conversations.changed(document, context.origin, remove)
         if add:
-            await self._notifications.added(fresh, context.user_id, add)
+            await self._notifications.added(joined, context.user_id, add)
         return chat.ConversationData(conversation=to_conversation(fresh, context.user_id))
+
+    async def _add(self, context: Context, conversation_id: str, user_ids: list[str]) -> Document:
+        """They come in after the last message, and no message is between the look at the last and their coming in."""
+        document = await self._conversations.require(context.user_id, conversation_id)
+        await self._conversations.add_members(document, user_ids)
+        return await self._conversations.require(context.user_id, conversation_id)
 
     @staticmethod
     def _authorise(user_id: str, document: Document, payload: chat.Members, remove: list[str]) -> None:

@@ -36,10 +36,13 @@ class Mirror:
         """From an acknowledgement."""
         if command == "chat:sync":
             self._synced(data)
-        elif command == "chat:send":
-            self._message(data["message"])
         elif "message" in data:
-            self._version(data["message"])
+            if data["message"]["conversation_id"] not in self.conversations:
+                return  # removed from it while the command was on its way, and told so before its answer came
+            if command == "chat:send":
+                self._message(data["message"])
+            else:
+                self._version(data["message"])
         elif "receipt" in data:
             self._receipt(data["receipt"])
         elif "conversation" in data:
