@@ -16,10 +16,11 @@ from pathlib import Path
 from bench.clients import Json, Rest
 from bench.generator import Figures, figures_of, load
 from bench.processes import ROOT, Target, parley, peer
+from contract import registry
 
 TEXT = "Could you do 40 crates at the March price if we collect them ourselves?"
 LONG_TEXT = "We can load the pallets on Thursday. " * 27  # so that one who never reads is soon megabytes behind
-NAMESPACES = "/chat,/typing,/presence,/system"
+NAMESPACES = ",".join(registry.NAMESPACES)
 OURS, THEIRS = '42/chat,["chat:message"', '42/chat,["message"'
 MARK = '"client_id":"m-'
 USERS = 10  # connections are shared among a few users: each gets every event of every conversation of its user
@@ -124,7 +125,7 @@ def our_idle(clients: int, hold_s: float) -> Figures:
 
 
 def node_idle(clients: int, hold_s: float) -> Figures:
-    with peer("idle") as node:
+    with peer("idle", NAMESPACES) as node:
         return load("idle", node, clients=clients, namespaces=NAMESPACES, hold=hold_s)
 
 

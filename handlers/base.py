@@ -27,7 +27,8 @@ from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
 from ops.metrics import CONNECTS_REFUSED, ERRORS
 from realtime.connections import Connection, Connections
-from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Incoming, Placed, acknowledge
+from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Incoming, acknowledge
+from realtime.inbox import Overlapping
 from realtime.rooms import Member
 from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
@@ -172,7 +173,7 @@ class Namespace:
 
     def receive(
         self, member: Member, packet: Incoming
-    ) -> Success | Failure | Coroutine[Any, Any, Success | Failure | None] | Placed:
+    ) -> Success | Failure | Coroutine[Any, Any, Success | Failure | None] | Overlapping[Success | Failure | None]:
         request_id = new_request_id()
         REQUEST_ID.set(request_id)
         started = time.perf_counter()
@@ -194,7 +195,7 @@ class Namespace:
             COMMANDS_TOTAL.note(label, "ok", time.perf_counter() - started)
             return Success(data=result)
         work = self._finish(result, label, started, request_id, answer)
-        return work if answer is None else Placed(work, answer.placed)
+        return work if answer is None else Overlapping(work, answer.placed)
 
     def _admit(
         self,
@@ -229,7 +230,6 @@ class Namespace:
         request_id: str,
         answer: _Answer | None,
     ) -> Success | Failure | None:
-        REQUEST_ID.set(request_id)
         self.gate.running += 1
         try:
             data = await result

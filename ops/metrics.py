@@ -7,6 +7,7 @@ client library's own counters take a lock and a look-up each time, which was a t
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -73,6 +74,7 @@ class Engine:
         self.flushes = 0
         self.overflows = 0
         self.superseded = 0
+        self.ended: Counts[str] = Counts()
         self.backlog: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def collect(self) -> Iterator[Metric]:
@@ -85,6 +87,10 @@ class Engine:
             ("parley_latest_superseded", "Typing and presence events that a newer one replaced", self.superseded),
         ):
             yield CounterMetricFamily(name, text, value)
+        ended = CounterMetricFamily("parley_sessions_ended", "Sessions that ended, and why", labels=["reason"])
+        for reason, count in self.ended.items():
+            ended.add_metric([reason], float(count))
+        yield ended
         connections, waiting = self.backlog()
         yield GaugeMetricFamily("parley_blocked_connections", "Connections that do not read just now", connections)
         yield GaugeMetricFamily("parley_backlog_bytes", "What waits for blocked connections", waiting)

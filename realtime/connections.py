@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from engineio import AsyncServer
+
 from contract.catalogue import identity as identity_contract
 from contract.errors import ParleyError
 from contract.registry import EVENTS, NAMESPACES
@@ -183,7 +185,7 @@ class Connections:
 
     async def _end(self, connection: Connection, reason: Any) -> None:
         await self._tell(connection, "auth:revoked", identity_contract.AuthRevoked(reason=reason))
-        connection.session.close("server disconnect")
+        connection.session.close(AsyncServer.reason.SERVER_DISCONNECT)
 
     async def _tell(self, connection: Connection, event: str, payload: Any) -> None:
         for namespace, sid in list(connection.sids.items()):

@@ -2,13 +2,12 @@
 
 python-socketio's server with its packet layer kept strictly (docs/decisions/0004) and made lean (0010): the common
 packet, an event on a namespace, is taken apart here; all others go through python-socketio's parser. A namespace is an
-object with three methods, see `Namespace`.
+object with the methods of `Namespace`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from socketio import packet as sio_packet
 
 from contract.errors import ParleyError
 from contract.registry import RESERVED_EVENTS
+from ops.logs import new_request_id
 from ops.metrics import ENGINE
 from realtime import packets
 from realtime.codec import Json, Packet
@@ -60,14 +60,6 @@ Reply = msgspec.Struct | list[Any]
 Outcome = Reply | Coroutine[Any, Any, Reply | None]
 
 
-@dataclass(slots=True)
-class Placed:
-    """An outcome to come that later commands of the connection need not wait for: see `realtime.inbox`."""
-
-    work: Coroutine[Any, Any, Reply | None]
-    placed: asyncio.Future[None]
-
-
 class Namespace(Protocol):
     """What handles the packets of one namespace."""
 
@@ -80,10 +72,10 @@ class Namespace(Protocol):
     def disconnect(self, member: Member) -> None: ...
 
     def overlaps(self, name: str) -> bool:
-        """Whether events of this name answer with `Placed`."""
+        """Whether events of this name are `Overlapping`."""
         ...
 
-    def receive(self, member: Member, packet: Incoming) -> Outcome | Placed:
+    def receive(self, member: Member, packet: Incoming) -> Outcome | Overlapping[Reply | None]:
         """The acknowledgement of an event, now or to come; None if `acknowledge` was called already. Never raises."""
         ...
 
@@ -172,11 +164,11 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if isinstance(outcome, _REPLIES):
             acknowledge(member, packet.number, outcome)
             return None
-        if isinstance(outcome, Placed):
+        if isinstance(outcome, Overlapping):
             return Overlapping(self._answer_later(member, packet.number, outcome.work, outcome.placed), outcome.placed)
         return self._answer_later(member, packet.number, outcome)
 
-    def ended(self, session: Session, reason: str) -> None:
+    def ended(self, session: Session) -> None:
         for member in list(session.members.values()):
             self._leave(member)
 
@@ -237,7 +229,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         elif name in session.members:
             error = ParleyError("conflict", f"This connection is on {name} already.")
         if error is not None:
-            refusal = {"message": error.message, "data": error.body(secrets.token_hex(8))}
+            refusal = {"message": error.message, "data": error.body(new_request_id())}
             session.link.send(packets.refused(name, refusal))
             return
         member = Member(self.eio.generate_id(), session, space)

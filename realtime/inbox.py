@@ -16,24 +16,26 @@ import logging
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 log = logging.getLogger("parley.engine")
 
+Answer = TypeVar("Answer", covariant=True)
 WAITING_MAX = 1_024
 WAITING_BYTES_MAX = 524_288
 OVERLAPPING_MAX = 64
 
 
 @dataclass(slots=True)
-class Overlapping:
+class Overlapping(Generic[Answer]):
     """A command that later ones need not wait for, once `placed` is done. `placed` is done at its end in any case."""
 
-    work: Coroutine[Any, Any, None]
+    work: Coroutine[Any, Any, Answer]
     placed: asyncio.Future[None]
 
 
-Step = Coroutine[Any, Any, None] | Overlapping | None
+Work = Coroutine[Any, Any, None] | Overlapping[None]
+Step = Work | None
 
 
 class Owner(Protocol):
@@ -52,7 +54,7 @@ class Owner(Protocol):
 class Inbox:
     __slots__ = ("_bytes", "_changed", "_overlapping", "_owner", "_paused", "_task", "_waiting")
 
-    def __init__(self, owner: Owner, step: Coroutine[Any, Any, None] | Overlapping) -> None:
+    def __init__(self, owner: Owner, step: Work) -> None:
         self._owner = owner
         self._waiting: deque[str | bytes] = deque()
         self._bytes = 0
@@ -119,7 +121,7 @@ class Inbox:
                 await self._change()
         return self._owner.run(packet)
 
-    async def _take(self, step: Coroutine[Any, Any, None] | Overlapping) -> None:
+    async def _take(self, step: Work) -> None:
         if not isinstance(step, Overlapping):
             await step
             return

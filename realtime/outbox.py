@@ -7,7 +7,8 @@ load many packets then share one write, while an idle server never waits.
 
 Back-pressure. While a connection's peer does not read, its outbox grows only to `BYTES_MAX` beyond what the transport
 holds; then the connection is closed with TOO_SLOW and comes back for what it missed. Nothing durable is ever left
-out. Packets of which only the newest counts (typing, presence) replace each other by their key while they wait.
+out. Packets of which only the newest counts (typing, presence) replace each other by their key while they wait; more
+than LATEST_MAX keys are too much as well.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ BRIEF_S = 0.000_5
 class Outbox:
     """Base of the transports. `blocked`: nothing can be written now, what comes must wait."""
 
-    __slots__ = ("_counted", "_latest", "_waiting_bytes", "blocked", "dirty", "flusher", "packets")
+    __slots__ = ("_counted", "_latest", "blocked", "dirty", "flusher", "packets", "waiting_bytes")
 
     def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
@@ -38,7 +39,7 @@ class Outbox:
         self.dirty = False
         self.blocked = False
         self._counted = 0
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._latest: dict[Hashable, Outgoing] | None = None
 
     def send(self, packet: Outgoing) -> None:
@@ -56,8 +57,8 @@ class Outbox:
         if self._latest.pop(key, None) is not None:
             ENGINE.superseded += 1
         elif len(self._latest) >= LATEST_MAX:
-            del self._latest[next(iter(self._latest))]
-            ENGINE.superseded += 1
+            self._give_up()
+            return
         self._latest[key] = packet
 
     def write(self, data: bytes) -> None:
@@ -72,11 +73,14 @@ class Outbox:
         """What could not be written: counted, against the limit. Writable outboxes are flushed by the Flusher."""
         new = self.packets[self._counted :]
         self._counted = len(self.packets)
-        self._waiting_bytes += sum(len(packet.frame) for packet in new)
-        if self._waiting_bytes > BYTES_MAX:
-            self.discard()
-            ENGINE.overflows += 1
-            self.overflow()
+        self.waiting_bytes += sum(len(packet.frame) for packet in new)
+        if self.waiting_bytes > BYTES_MAX:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.discard()
+        ENGINE.overflows += 1
+        self.overflow()
 
     def unblock(self) -> None:
         """The peer reads again."""
@@ -87,7 +91,7 @@ class Outbox:
 
     def gather(self) -> None:
         """All that waits is about to go: the newest of each key joins the rest."""
-        self._counted = self._waiting_bytes = 0
+        self._counted = self.waiting_bytes = 0
         if self._latest:
             self.packets.extend(self._latest.values())
         self._latest = None
@@ -95,11 +99,7 @@ class Outbox:
     def discard(self) -> None:
         self.packets = []
         self._latest = None
-        self._counted = self._waiting_bytes = 0
-
-    @property
-    def waiting_bytes(self) -> int:
-        return self._waiting_bytes
+        self._counted = self.waiting_bytes = 0
 
 
 class Flusher:
@@ -148,9 +148,9 @@ class Flusher:
                 data = packets[0].frame if len(packets) == 1 else b"".join([packet.frame for packet in packets])
             outbox.packets = []
             ENGINE.packets += len(packets)
+            ENGINE.writes += 1
             outbox.write(data)
         ended = time.perf_counter()
         ENGINE.flushes += 1
-        ENGINE.writes += len(outboxes)
         if (took_s := ended - started) > BRIEF_S:
             self._rest_until = ended + max(min(took_s, COALESCE_S), min(took_s / 3, COALESCE_MAX_S))

@@ -16,6 +16,7 @@ from aiohttp import web
 from engineio import exceptions, packet, payload
 
 from contract.closing import NORMAL, TOO_SLOW
+from ops.metrics import ENGINE
 from realtime.inbox import Inbox, Step
 from realtime.packets import CLOSING, PING, Outgoing
 from realtime.polling import PollingLink
@@ -125,9 +126,13 @@ class Session:
     def _told_later(self) -> tuple[str, str]:
         return self.server.reason.CLIENT_DISCONNECT, self.server.reason.SERVER_DISCONNECT
 
-    def transport_lost(self, reason: str | None) -> None:
+    def transport_lost(self) -> None:
         if not self.closed:
-            self._end(reason or self.server.reason.TRANSPORT_CLOSE)
+            self._end(self.server.reason.TRANSPORT_CLOSE)
+
+    def transport_failed(self) -> None:
+        if not self.closed:
+            self._end(self.server.reason.TRANSPORT_ERROR)
 
     def too_slow(self) -> None:
         log.warning("closing %s: it does not read what it is sent", self.sid)
@@ -141,7 +146,8 @@ class Session:
         upgrade, self.upgrade = self.upgrade, None
         if upgrade is not None:
             upgrade.abandon()
-        self.server.above.ended(self, reason)
+        ENGINE.ended[reason] += 1
+        self.server.above.ended(self)
 
     # Liveness
 
@@ -262,7 +268,10 @@ class Upgrade:
             self._give_up()
             self.link.close()
 
-    def transport_lost(self, reason: str | None) -> None:
+    def transport_lost(self) -> None:
+        self._give_up()
+
+    def transport_failed(self) -> None:
         self._give_up()
 
     def too_slow(self) -> None:

@@ -41,7 +41,7 @@ class Above(Protocol):
         """Raises ValueError for what a session may not send in its state."""
         ...
 
-    def ended(self, session: Session, reason: str) -> None: ...
+    def ended(self, session: Session) -> None: ...
 
 
 class OriginCheck:
@@ -135,10 +135,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         session.upgraded = True
         self.sockets[session.sid] = session
         link.send(opening(self._handshake(session.sid, [])))  # before anything that the client has sent already
-        try:
-            take_over(request, accept, link)
-        except ConnectionResetError:
-            session.transport_lost(None)
+        take_over(request, accept, link)
         return Switched()
 
     def _turn_away(self, request: web.Request, accept: bytes) -> web.StreamResponse:

@@ -34,7 +34,8 @@ class Listener(Protocol):
     """Who is told of what arrives."""
 
     def frame_received(self, data: str | bytes) -> None: ...
-    def transport_lost(self, reason: str | None) -> None: ...
+    def transport_lost(self) -> None: ...
+    def transport_failed(self) -> None: ...
     def too_slow(self) -> None: ...
 
 
@@ -42,7 +43,8 @@ class Nobody:
     """Listens to a connection that has gone, or is about to."""
 
     def frame_received(self, data: str | bytes) -> None: ...
-    def transport_lost(self, reason: str | None) -> None: ...
+    def transport_lost(self) -> None: ...
+    def transport_failed(self) -> None: ...
     def too_slow(self) -> None: ...
 
 
@@ -81,11 +83,15 @@ def accept_key(request: web.Request) -> bytes | None:
 
 
 def take_over(request: web.Request, accept: bytes, link: WebSocketLink) -> None:
-    """Answers the upgrade and gives the transport to `link`. aiohttp is told that it lost the connection."""
+    """Answers the upgrade and gives the transport to `link`. aiohttp is told that it lost the connection.
+
+    A client that has gone already is lost to the link at once.
+    """
     protocol = request.protocol
     transport, tail = protocol.transport, protocol._message_tail
     if transport is None:
-        raise ConnectionResetError("gone before the upgrade")
+        link.connection_lost(None)
+        return
     protocol.transport = None
     protocol.connection_lost(None)
     transport.set_protocol(link)
@@ -150,7 +156,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         self._reader = None
         self.discard()
         listener, self.listener = self.listener, NOBODY  # a cycle less for the garbage collector
-        listener.transport_lost(None)
+        listener.transport_lost()
 
     def pause_writing(self) -> None:
         self.blocked = True
@@ -176,7 +182,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         log.info("closing a WebSocket: %s", error)
         if not self._closing:
             self.close(int(code))
-            self.listener.transport_lost("transport error")
+            self.listener.transport_failed()
 
     def _close_received(self, code: int) -> None:
         if self.transport is not None:

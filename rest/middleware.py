@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from contract.errors import ParleyError
-from ops.logs import REQUEST_ID
+from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from rest.endpoint import VERDICT
 from storage.mongo import as_parley_error
@@ -77,7 +76,7 @@ class Surroundings:
 
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("X-Request-Id", "")
-        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        request_id = given if _REQUEST_ID.match(given) else new_request_id()
         REQUEST_ID.set(request_id)
         started = time.perf_counter()
         response = await handler(request)

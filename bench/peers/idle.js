@@ -1,7 +1,7 @@
-// Idle connections: Parley's namespaces, and three of two thousand rooms in each.
+// Idle connections: the namespaces that it is given, and three of two thousand rooms in each.
 const { io, listen } = require("./start");
 
-const NAMESPACES = ["/chat", "/typing", "/presence", "/system"];
+const NAMESPACES = process.argv[2].split(",");
 const ROOMS = 2000;
 
 for (const name of NAMESPACES) {

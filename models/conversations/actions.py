@@ -91,9 +91,14 @@ class Conversations:
     async def stop(self) -> None:
         await self._store.mover.stop()
 
-    async def touch(self, message: Document, edited: bool) -> None:
-        """A message of this conversation was changed; `edited`: its text, too."""
-        await self._store.touch(message, edited)
+    async def touch(self, message: Document) -> None:
+        """A message of this conversation was changed."""
+        await self._store.touch(message)
+
+    async def edited(self, document: Document) -> None:
+        """A message of this conversation is about to say something else, which search has to know."""
+        if not document.get("edited"):
+            await self._store.change({"_id": document["_id"]}, {"$set": {"edited": True}})
 
     async def mark(self, document: Document, user_id: str, marks: dict[str, int]) -> None:
         """Raises a participant's high-water marks."""

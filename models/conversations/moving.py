@@ -47,7 +47,7 @@ class Stored(Protocol):
 
 
 class Mover:
-    """`told` is set by who can tell: (conversation_id, last_seq) → everyone in it knows where it ends."""
+    """`tell` is set by who can: (conversation_id, last_seq) → everyone in it knows where it ends."""
 
     def __init__(self, stored: Stored, tail: Tail, index: Index, alone: bool) -> None:
         self._stored = stored

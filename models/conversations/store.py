@@ -155,11 +155,10 @@ class ConversationStore:
             await self.change({"_id": document["_id"]}, {"$set": {f"members.{user_id}.name": name}})
         return [document["_id"] for document in found]
 
-    async def touch(self, message: Document, edited: bool) -> None:
+    async def touch(self, message: Document) -> None:
         """A message was changed: the copy on the conversation follows, if it is of this message and older."""
         conversation_id = message["conversation_id"]
-        marks: Document = {"$max": {"touched_at": now()}, **({"$set": {"edited": True}} if edited else {})}
-        await self._conversations.update_one({"_id": conversation_id}, marks)
+        await self._conversations.update_one({"_id": conversation_id}, {"$max": {"touched_at": now()}})
         of_this = {"_id": conversation_id, "last_seq": message["seq"]}
         older = {**of_this, "last_message.version": {"$lt": message["version"]}}
         for _ in range(TOUCHES_MAX):

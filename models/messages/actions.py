@@ -131,16 +131,18 @@ class Messages:
     async def _change(self, context: Context, identifier: str, change: Change) -> chat.MessageData:
         """Applies `change` to the newest version, again if someone was faster; tells everyone. None: nothing to do."""
         for _ in range(EDIT_ATTEMPTS_MAX):
-            _, message = await self.visible(context.user_id, identifier)
+            conversation, message = await self.visible(context.user_id, identifier)
             fields = change(message)
             if fields is None:
                 return chat.MessageData(message=to_message(message))
+            if "text" in fields:
+                # First: a process that dies in between must not leave search with the old words.
+                await self._conversations.edited(conversation)
+                await self._index.changed(message)
             changed = await self._store.replace(message, fields, now())
             if changed is None:
                 continue
-            if "text" in fields:
-                await self._index.changed(changed)
-            await self._conversations.touch(changed, edited="text" in fields)
+            await self._conversations.touch(changed)
             data = chat.MessageData(message=to_message(changed))
             # Who is in it now: nobody hears of a conversation after having been told that they left it.
             rooms = await self._conversations.audience(changed["conversation_id"], changed["seq"])

@@ -119,7 +119,7 @@ class WordStore:
             await self._write([UpdateOne({"_id": key}, _adding(some), upsert=True) for key, some in blocks.items()])
 
     async def changed(self, message: Document) -> None:
-        """It says something else now. Its new words are not added: a block must not grow with every edit."""
+        """It says something else from here on. Its new words are not added: a block must not grow with every edit."""
         update = {
             "$setOnInsert": {"conversation_id": message["conversation_id"]},
             "$addToSet": {"words": CHANGED, "changed": message["seq"]},

@@ -49,7 +49,7 @@ class Echoing:
             session.link.send(Outgoing(b"4" + packet.encode()))
         return None
 
-    def ended(self, session: Session, reason: str) -> None:
+    def ended(self, session: Session) -> None:
         pass
 
 

@@ -15,18 +15,12 @@ from models.conversations.actions import Conversations
 from models.messages.store import MessageStore
 from realtime.inbox import WAITING_BYTES_MAX, WAITING_MAX
 from realtime.session import Session
-from tests.socket.protocol import Json, Place, Polling, place_on, settings_for_tests, until
+from tests.socket.protocol import Json, Place, Polling, until
 from tests.support import Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 READ_MAX = 262_144  # what a transport may hand over at once, before it can be told to pause
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(mongo_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with place_on(settings_for_tests(tmp_path_factory.mktemp("place")), mongo_url) as made:
-        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

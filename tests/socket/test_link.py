@@ -54,7 +54,8 @@ class Closes:
     def frame_received(self, data: str | bytes) -> None:
         self.heard.append(data)
 
-    def transport_lost(self, reason: str | None) -> None: ...
+    def transport_lost(self) -> None: ...
+    def transport_failed(self) -> None: ...
 
     def too_slow(self) -> None:
         self.slow += 1

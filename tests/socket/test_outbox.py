@@ -12,6 +12,7 @@ from ops.metrics import ENGINE
 from realtime import outbox
 from realtime.outbox import BYTES_MAX, COALESCE_MAX_S, COALESCE_S, LATEST_MAX, Flusher, Outbox
 from realtime.packets import Outgoing
+from realtime.rooms import Member, Rooms
 from tests.socket.protocol import until
 
 
@@ -178,15 +179,43 @@ async def test_nothing_is_superseded_while_the_peer_reads() -> None:
     assert count.superseded == 0
 
 
-async def test_keys_are_bounded_too() -> None:
+async def test_keys_are_bounded_too_and_beyond_it_ends() -> None:
+    """Leaving one out would leave a client believing what is not true any more."""
     box, count = Recorder(Flusher()), Count()
     box.blocked = True
-    for number in range(LATEST_MAX + 10):
+    for number in range(LATEST_MAX):
         box.send_latest(number, made(number))
-    assert count.superseded == 10
-    box.unblock()
-    await flushed(box)
-    assert box.writes == [frames(*(made(number) for number in range(10, LATEST_MAX + 10)))]
+        box.send_latest(number, made(number))
+    assert (count.superseded, count.overflows, box.overflown) == (LATEST_MAX, 0, 0)
+    box.send_latest(LATEST_MAX, made(LATEST_MAX))
+    assert (count.superseded, count.overflows, box.overflown) == (LATEST_MAX, 1, 1)
+
+
+async def test_one_that_is_cut_off_in_the_middle_of_a_room_leaves_the_others_their_event() -> None:
+    rooms, count = Rooms(), Count()
+    rooms.flusher = Flusher()
+    members: list[Any] = []
+
+    class Cut(Recorder):
+        def overflow(self) -> None:
+            super().overflow()
+            rooms.remove(next(member for member in members if member.session.link is self))
+
+    for number in range(9):
+        session: Any = SimpleNamespace(members={}, link=Cut(rooms.flusher))
+        members.append(Member(str(number), session, SimpleNamespace(name="/typing")))
+        rooms.admit(members[-1])
+        rooms.enter(str(number), "room", "/typing")
+    slow, origin = members[4], members[7]
+    slow.session.link.blocked = True
+    for number in range(LATEST_MAX):
+        slow.session.link.send_latest(number, made(number))
+    rooms.deliver("/typing", ["room"], made(1), origin.sid, ("a key of its own",))
+    await flushed(members[0].session.link)
+    assert slow not in rooms.in_rooms("/typing", ["room"])
+    heard = [member for member in members if member.session.link.writes == [made(1).frame]]
+    assert heard == [member for member in members if member not in (slow, origin)]
+    assert count.deliveries == len(members) - 1  # to all but its origin, the one that it was too much for included
 
 
 async def test_at_the_bound_it_waits_and_beyond_it_ends() -> None:

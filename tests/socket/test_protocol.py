@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from contract.registry import NAMESPACES, RESERVED_EVENTS
 from realtime.engine import MESSAGE_BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S
-from tests.socket.protocol import Place, place_on, refusal, settings_for_tests, until
+from tests.socket.protocol import Place, refusal, until
 from tests.support import Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(mongo_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with place_on(settings_for_tests(tmp_path_factory.mktemp("place")), mongo_url) as made:
-        yield made
 
 
 async def closes(raw: Raw) -> None:

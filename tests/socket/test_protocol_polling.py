@@ -16,15 +16,9 @@ from contract.registry import NAMESPACES
 from models.sessions.actions import Sessions
 from realtime.engine import MESSAGE_BYTES_MAX
 from realtime.polling import PollingLink
-from tests.socket.protocol import SEPARATOR, Place, Polling, place_on, settings_for_tests, until
+from tests.socket.protocol import SEPARATOR, Place, Polling, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(mongo_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with place_on(settings_for_tests(tmp_path_factory.mktemp("place")), mongo_url) as made:
-        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
