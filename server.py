@@ -12,7 +12,6 @@ import signal
 import sys
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 import settings as configuration
 from contract.catalogue import COMMANDS
@@ -25,6 +24,7 @@ from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
 from models.conversations import document as conversation_document
 from models.conversations.actions import Conversations
+from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
 from models.messages import document as message_document
 from models.messages.actions import Messages
@@ -48,11 +48,9 @@ from models.users.actions import Users
 from models.users.store import UserStore
 from ops import logs
 from ops.health import Health
-from realtime.bus import Bus, MemoryBus, RedisBus
+from realtime import adapters
 from realtime.connections import Connections
 from realtime.engine import SocketServer
-from realtime.leases import MemoryDirectory, RedisDirectory
-from realtime.managers import MemoryManager, RedisManager
 from realtime.presence import PresenceTracker
 from realtime.publisher import Publisher
 from rest import chat as chat_routes
@@ -90,20 +88,18 @@ class Server:
         if settings.jwt_secret_previous:
             keys.append(secret.make_key(settings.jwt_secret_previous))
         self.csrf_key = keys[0].derive("csrf")
-        self.redis = Redis.from_url(settings.redis_url, socket_timeout=5.0) if settings.redis_url else None
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
-        self.bus: Bus = RedisBus(self.redis) if self.redis is not None else MemoryBus()
+        self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
-        manager = RedisManager(settings.redis_url) if settings.redis_url else MemoryManager()
-        self.sio = SocketServer(manager, settings.connect_timeout_s, settings.cors_origins)
-        self.publisher = Publisher(manager)
-        self.connections = Connections(self.publisher, self.bus, settings.connections_per_user_max)
+        self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
+        self.publisher = Publisher(self.adapter.manager)
+        self.connections = Connections(self.publisher, self.adapter.bus, settings.connections_per_user_max)
         self._domain()
         self._namespaces()
         self.health = Health(
             {
-                "database": self.database.ping_ms, "redis": self._redis_ping if self.redis is not None else None,
+                "database": self.database.ping_ms, "redis": self.adapter.ping_ms,
                 "sms": None, "email": None, "push": None,
             },
             {"connections": lambda: len(self.connections), "commands_running": lambda: self.gate.running},
@@ -111,33 +107,34 @@ class Server:
         self.app = self._http()
 
     def _domain(self) -> None:
-        self.sessions = Sessions(SessionStore(self.database), self.tokens, self.bus, self.settings.refresh_token_ttl_s)
+        bus = self.adapter.bus
+        self.sessions = Sessions(SessionStore(self.database), self.tokens, bus, self.settings.refresh_token_ttl_s)
         self.users = Users(UserStore(self.database), self.sessions, self.passwords)
         store, index = MessageStore(self.database), WordStore(self.database)
-        alone = self.settings.redis_url is None
-        conversations = ConversationStore(self.database, self.bus, store, index, alone)
+        conversations = ConversationStore(self.database, bus, store, index, self.adapter.alone)
         self.conversations = Conversations(conversations, self.users, self.publisher)
+        self.repair = Repair(conversations, self.publisher, lambda: self.connections.user_ids)
+        self.adapter.on_uncertain(self.repair.since)
         self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         message_log = Log(store, self.conversations, self.publisher)
         self.chat = Chat(
             conversations=self.conversations,
             messages=Messages(store, index, message_log, self.conversations, self.notifications, self.publisher),
-            membership=Membership(self.conversations, store, message_log, self.notifications, self.bus),
+            membership=Membership(self.conversations, store, message_log, self.notifications, bus),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, self.publisher),
             search=Search(store, index, self.conversations),
         )
         self.typing = TypingSignals(self.conversations, self.publisher)
-        directory = RedisDirectory(self.redis) if self.redis is not None else MemoryDirectory()
-        self.presence = PresenceActions(self.users, self.conversations, directory, self.publisher)
-        self.tracker = PresenceTracker(self.connections, directory)
+        self.presence = PresenceActions(self.users, self.conversations, self.adapter.directory, self.publisher)
+        self.tracker = PresenceTracker(self.connections, self.adapter.directory)
         self.tracker.listen(self.presence.came, self.presence.left)
 
     def _namespaces(self) -> None:
         limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
         self.gate = Gate(self.tokens, self.sessions, self.connections, limits)
         rooms = self.sio.manager
-        looking = Looking(rooms, self.connections, self.bus)
+        looking = Looking(rooms, self.connections, self.adapter.bus)
         namespaces: list[Namespace] = [
             ChatNamespace(self.gate, rooms, self.chat, looking),
             TypingNamespace(self.gate, self.typing, looking),
@@ -166,18 +163,10 @@ class Server:
         self.sio.attach(app)
         return app
 
-    async def _redis_ping(self) -> float:
-        assert self.redis is not None
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        await self.redis.ping()
-        return (loop.time() - started) * 1000
-
     async def start(self) -> None:
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
-        await self.bus.start()
-        await self.sio.start()
+        await self.adapter.start()
         await self.connections.start()
         await self.tracker.start()
         await self.typing.start()
@@ -197,10 +186,9 @@ class Server:
         await self.tracker.stop()
         await self.connections.stop()
         await self.sio.shutdown()
+        self.repair.stop()
         await self.conversations.stop()
-        await self.bus.stop()
-        if self.redis is not None:
-            await self.redis.aclose()
+        await self.adapter.stop()
         self.passwords.close()
         self.database.close()
 

@@ -97,13 +97,17 @@ class Liveness(Resource):
     status: Literal["ok"]
 
 
+# `degraded`: traffic is welcome, but this process does not reach the others through Redis just now.
+HealthStatus = Literal["ready", "degraded", "draining", "not_ready"]
+
+
 class Readiness(Resource):
-    status: Literal["ready", "draining", "not_ready"]
+    status: HealthStatus
     components: dict[str, ComponentHealth]
 
 
 class DetailedHealth(Resource):
-    status: Literal["ready", "draining", "not_ready"]
+    status: HealthStatus
     version: str
     started_at: Timestamp
     uptime_s: int
@@ -114,7 +118,7 @@ class DetailedHealth(Resource):
 _HEALTH = "/api/v1/health"
 LIVE = Endpoint("GET", f"{_HEALTH}/live", "The process answers.", "health", Empty, Liveness, auth=False, limit="probe")
 READY = Endpoint(
-    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 when ready, 503 while it drains or lacks its database.",
+    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 when ready or degraded, 503 while draining or without database.",
     "health", Empty, Readiness, auth=False, limit="probe",
 )  # fmt: skip
 DETAILED = Endpoint(

@@ -8,10 +8,9 @@ import resource
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Literal
 
 from contract.catalogue import VERSION
-from contract.system import ComponentHealth, DetailedHealth, Liveness, Readiness
+from contract.system import ComponentHealth, DetailedHealth, HealthStatus, Liveness, Readiness
 from contract.types import format_time
 
 PROBE_TIMEOUT_S = 2.0
@@ -55,10 +54,12 @@ class Health:
             },
         )
 
-    def _status(self, components: dict[str, ComponentHealth]) -> Literal["ready", "draining", "not_ready"]:
+    def _status(self, components: dict[str, ComponentHealth]) -> HealthStatus:
         if self.draining:
             return "draining"
-        return "ready" if components["database"].status == "up" else "not_ready"
+        if components["database"].status != "up":
+            return "not_ready"
+        return "degraded" if components["redis"].status == "down" else "ready"
 
     async def _components(self) -> dict[str, ComponentHealth]:
         """Asked at most once a second, however many probes come: a health check must not be a load."""

@@ -96,7 +96,47 @@ class Engine:
         yield GaugeMetricFamily("parley_backlog_bytes", "What waits for blocked connections", waiting)
 
 
+class Relay:
+    """What goes between processes. `state` gives (whether this one hears itself, others it knows, bytes kept)."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.publishes = 0
+        self.decoded = 0
+        self.elsewhere = 0
+        self.asked = 0
+        self.sent_again = 0
+        self.missed = 0
+        self.repaired = 0
+        self.state: Callable[[], tuple[bool, int, int]] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.state is None:  # one process, and nobody to tell
+            return
+        for name, text, value in (
+            ("parley_relay_sent", "Messages for other processes", self.sent),
+            ("parley_relay_publishes", "PUBLISH commands that carried them, several in one", self.publishes),
+            ("parley_relay_decoded", "Events of other processes for someone here", self.decoded),
+            ("parley_relay_elsewhere", "Events of other processes for nobody here, dropped undecoded", self.elsewhere),
+            ("parley_relay_asked", "Times this process asked for what it had missed", self.asked),
+            ("parley_relay_sent_again", "Messages sent again to a process that had missed them", self.sent_again),
+            ("parley_relay_missed", "Times something could not be had again", self.missed),
+            (
+                "parley_relay_repaired",
+                "chat:head events sent because of that, or because a process died",
+                self.repaired,
+            ),
+        ):
+            yield CounterMetricFamily(name, text, value)
+        connected, peers, kept = self.state()
+        yield GaugeMetricFamily("parley_relay_connected", "1 if this process hears itself through Redis", connected)
+        yield GaugeMetricFamily("parley_relay_peers", "Other processes it hears of", peers)
+        yield GaugeMetricFamily("parley_relay_kept_bytes", "What is kept to be sent again", kept)
+
+
 COMMANDS = Commands()
 ENGINE = Engine()
+RELAY = Relay()
 REGISTRY.register(COMMANDS)
 REGISTRY.register(ENGINE)
+REGISTRY.register(RELAY)

@@ -1,7 +1,7 @@
 """The control bus: short facts that every process must hear, such as "this session was revoked".
 
-A fact is told to the process that publishes it at once and to the others through Redis, when there is one. It is not
-durable: whoever relies on a fact has written it to the database first and can survive missing it (a cache expires).
+A fact is told to the process that publishes it at once and to the others through the relay, when there is one. It is
+not durable: whoever relies on a fact has written it to the database first and can survive missing it (a cache expires).
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from realtime.relay.relay import ALL, Relay
 
 log = logging.getLogger("parley.bus")
 
 Listener = Callable[[dict[str, Any]], Awaitable[None]]
-CHANNEL = "parley:bus"
-RETRY_MAX_S = 2.0
-START_WAIT_S = 2.0
+FACT = b"F"
 
 
 class Bus:
@@ -56,29 +53,22 @@ class MemoryBus(Bus):
     """One process."""
 
 
-class RedisBus(Bus):
-    """Many processes: Redis pub/sub on one channel, JSON, never pickle."""
+class RelayBus(Bus):
+    """Many processes. Facts of others are listened to one after the other, as they came."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, relay: Relay) -> None:
         super().__init__()
-        self._redis = redis
-        self._origin = secrets.token_hex(8)
+        self._relay = relay
+        self._facts: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._listening = asyncio.Event()
+        relay.on(FACT, self._receive)
 
     async def publish(self, kind: str, data: dict[str, Any]) -> None:
+        self._relay.send(FACT, [ALL], kind.encode(), msgspec.json.encode(data))
         await self._deliver(kind, data)
-        message = msgspec.json.encode({"origin": self._origin, "kind": kind, "data": data})
-        try:
-            await self._redis.publish(CHANNEL, message)
-        except (RedisError, OSError) as error:
-            log.error("could not tell other processes %s: %s", kind, error)
 
     async def start(self) -> None:
-        """Returns once it hears the others, or after START_WAIT_S without Redis, which it goes on trying to reach."""
-        self._task = asyncio.create_task(self._listen(), name="bus")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._listening.wait(), START_WAIT_S)
+        self._task = asyncio.create_task(self._deliver_forever(), name="bus")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -86,28 +76,9 @@ class RedisBus(Bus):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _listen(self) -> None:
-        wait_s = 0.1
-        while True:
-            try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    self._listening.set()
-                    wait_s = 0.1
-                    while True:
-                        message = await subscription.get_message(timeout=30.0)
-                        if message is not None:
-                            await self._receive(message["data"])
-            except (RedisError, OSError) as error:
-                log.warning("bus lost Redis, trying again in %.1f s: %s", wait_s, error)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, RETRY_MAX_S)
+    def _receive(self, process: str, number: int, names: bytes, body: bytes) -> None:
+        self._facts.put_nowait((names.decode(), msgspec.json.decode(body)))
 
-    async def _receive(self, raw: bytes) -> None:
-        try:
-            fact = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
-            log.warning("bus received something that is not JSON")
-            return
-        if fact["origin"] != self._origin:
-            await self._deliver(fact["kind"], fact["data"])
+    async def _deliver_forever(self) -> None:
+        while True:
+            await self._deliver(*await self._facts.get())

@@ -77,6 +77,11 @@ class Connections:
     def of_user(self, user_id: str) -> set[Connection]:
         return self._by_user.get(user_id, set())
 
+    @property
+    def user_ids(self) -> list[str]:
+        """Everyone who is connected to this process."""
+        return list(self._by_user)
+
     def of_session(self, session_id: str) -> set[Connection]:
         return self._by_session.get(session_id, set())
 
@@ -189,4 +194,4 @@ class Connections:
 
     async def _tell(self, connection: Connection, event: str, payload: Any) -> None:
         for namespace, sid in list(connection.sids.items()):
-            await self._publisher.publish(EVENTS[namespace, event], [sid], payload)
+            await self._publisher.publish(EVENTS[namespace, event], [sid], payload, local=True)

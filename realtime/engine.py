@@ -107,16 +107,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     def mount(self, namespace: Namespace) -> None:
         self.namespace_handlers[namespace.name] = namespace
 
-    async def start(self) -> None:
-        """Makes the client manager listen to other processes before the first client comes."""
-        self.manager_initialized = True
-        self.manager.initialize()
-        await self.manager.listening()
-
     async def shutdown(self) -> None:
         self.close_all()
         self.eio.wheel.stop()
-        await self.manager.stop()
 
     def refuse_new(self) -> None:
         """From here on new namespace connects are refused with a hint to try again: another process will take them."""
@@ -241,6 +234,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             if not session.closed:
                 session.link.send(packets.refused(name, refused.reason))
             return
+        await self.manager.reach(member)
         member.connected = True
         if session.closed:  # it ended while its log-in was checked
             self._leave(member)

@@ -1,25 +1,49 @@
-"""Client managers: how a publish reaches the connections of this process, and those of others joined by Redis.
+"""Client managers: how a publish reaches the connections of this process, and through the relay those of others.
 
-Events that carry an `Order` pass the sequencer before they reach local connections.
+Events that carry an `Order` pass the sequencer before they reach local connections. An event goes to the others on the
+channels of its rooms, which a process wants while someone is in them; a few rooms by their own channels, each copy
+with all of the rooms and the first one counting, many rooms by the channel that everyone hears. The rooms are in the
+message's head: who has nobody in them does not look at the rest.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
+from zlib import crc32
 
-from socketio import AsyncManager, AsyncRedisManager
+import msgspec
+from socketio import AsyncManager
 
-from ops.metrics import ORDER_GAPS
-from realtime.bus import START_WAIT_S
+from ops.metrics import ORDER_GAPS, RELAY
 from realtime.ordering import Sequencer
 from realtime.packets import Outgoing
 from realtime.packets import event as encode_event
 from realtime.publisher import Order
-from realtime.rooms import Rooms
+from realtime.relay.relay import ALL, Relay
+from realtime.rooms import Member, Rooms
+
+CHANNELS = [str(number) for number in range(64)]
+COPIES_MAX = 4
+EVENT = b"E"
+
+
+class _Remote(msgspec.Struct, array_like=True):
+    """The body of an event for other processes. `text`: the encoded packet."""
+
+    skip: str | None
+    latest: tuple[str, ...] | None
+    order: tuple[str, int, bool] | None
+    text: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Remote).decode
+
+
+def channel_of(room: str) -> str:
+    return CHANNELS[crc32(room.encode()) % len(CHANNELS)]
 
 
 class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
@@ -27,76 +51,66 @@ class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
-        latest: Hashable = None, order: Order | None = None,
+        latest: Hashable = None, order: Order | None = None, local: bool = False,
     ) -> None:  # fmt: skip
         self.deliver(namespace, room, encode_event(namespace, event, data), skip_sid, latest)
 
-    async def listening(self) -> None:
-        """Nothing to wait for."""
 
-    async def stop(self) -> None:
-        """Nothing to stop."""
-
-
-class RedisManager(Rooms, AsyncRedisManager):  # type: ignore[misc]
+class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
     """Many processes."""
 
-    def __init__(self, url: str) -> None:
-        # Without a time limit a frozen Redis would hold every publish for ten seconds.
-        super().__init__(
-            url, channel="parley:fanout", redis_options={"socket_timeout": 2.0, "health_check_interval": 5}
-        )
-        self.sequencer = Sequencer()
+    def __init__(self, relay: Relay) -> None:
+        super().__init__()
+        self._relay = relay
+        self.sequencer = Sequencer(expecting=lambda: relay.peers.behind)
+        relay.on(EVENT, self._receive)
         ORDER_GAPS.set_function(lambda: self.sequencer.gaps)
-
-    async def listening(self) -> None:
-        """Returns once this process hears the others, or after a while without Redis.
-
-        python-socketio subscribes with the first client, and loses what is published while it does.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_WAIT_S
-        while not (self.pubsub is not None and self.pubsub.subscribed) and loop.time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-    async def stop(self) -> None:
-        """Ends the listener and its connections, which python-socketio leaves to the garbage collector."""
-        self.thread.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.thread
-        if self.pubsub is not None:
-            await self.pubsub.aclose()
-            await self.redis.aclose()
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
-        latest: Hashable = None, order: Order | None = None,
+        latest: Any = None, order: Order | None = None, local: bool = False,
     ) -> None:  # fmt: skip
         packet = encode_event(namespace, event, data)
-        message = {
-            "method": "emit", "packet": packet.text.decode(), "namespace": namespace, "room": room,
-            "skip_sid": skip_sid, "host_id": self.host_id, "latest": latest,
-        }  # fmt: skip
         if order is None:
             self.deliver(namespace, room, packet, skip_sid, latest)
-            await self._publish(message)
+            if not local:
+                self._pass_on(namespace, room, _Remote(skip_sid, latest, None, packet.text))
             return
-        message["order"] = [order.key, order.seq, order.settled]
         async with self.sequencer.turn(order.key, order.seq, order.settled):
             self.deliver(namespace, room, packet, skip_sid, latest)
-            await self._publish(message)
+            place = (order.key, order.seq, order.settled)
+            self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text))
 
-    async def _handle_emit(self, message: dict[str, Any]) -> None:
+    def _pass_on(self, namespace: str, rooms: Sequence[str], event: _Remote) -> None:
+        channels = list(dict.fromkeys(map(channel_of, rooms))) if len(rooms) <= COPIES_MAX else [ALL]
+        self._relay.send(EVENT, channels, f"{namespace} {','.join(rooms)}".encode(), _encode(event))
+
+    def _receive(self, process: str, number: int, names: bytes, body: bytes) -> None:
         """From another process."""
-        order = message.get("order")
-        if order is None:
-            await self._deliver_remote(message)
+        namespace, _, joined = names.decode().partition(" ")
+        rooms = joined.split(",")
+        if not self.anyone_in(namespace, rooms):
+            RELAY.elsewhere += 1
+            return
+        RELAY.decoded += 1
+        event = _decode(body)
+        packet = Outgoing(event.text)
+        deliver = partial(self.deliver, namespace, rooms, packet, event.skip, event.latest)
+        if event.order is None:
+            deliver()
         else:
-            key, seq, settled = order
-            await self.sequencer.accept(key, seq, settled, partial(self._deliver_remote, message))
+            key, seq, settled = event.order
+            self.sequencer.accept(key, seq, settled, deliver)
 
-    async def _deliver_remote(self, message: dict[str, Any]) -> None:
-        latest = message["latest"]
-        key = tuple(latest) if latest is not None else None
-        packet = Outgoing(message["packet"].encode())
-        self.deliver(message["namespace"], message["room"], packet, message["skip_sid"], key)
+    # What the relay listens to
+
+    def room_opened(self, room: str) -> None:
+        self._relay.want(channel_of(room))
+
+    def room_closed(self, room: str) -> None:
+        self._relay.unwant(channel_of(room))
+
+    async def reach(self, member: Member) -> None:
+        channels = {channel_of(room) for room in member.rooms}
+        if not self._relay.reached(channels):
+            await self._relay.reach(channels)

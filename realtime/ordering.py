@@ -3,7 +3,7 @@
 Two processes that append to one conversation publish independently, so this process may hear of 8 before 7. It holds
 8 back until 7 came or a short wait is over. The publisher says whether the predecessor is `settled` (its own, or old),
 in which case there is nothing to wait for. After a wait in vain the held ones go out in order: the gap shows in `seq`
-and the client fetches it.
+and the client fetches it. The wait goes on while this process is `expecting` something that it knows it has missed.
 
 A conversation that is new here starts in one of two ways: with seq 1 or a settled message its place is known; with any
 other message it is not, so everything is held for one wait and then goes out from the lowest.
@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 log = logging.getLogger("parley.ordering")
 
-Deliver = Callable[[], Awaitable[None]]
+Deliver = Callable[[], None]
 HOLD_S = 0.3
 TRACKED_MAX = 100_000
 
@@ -39,14 +39,16 @@ class _Track:
 class Sequencer:
     """`accept` takes what other processes publish, `turn` brackets what this one does. One per process."""
 
-    def __init__(self, hold_s: float = HOLD_S, tracked_max: int = TRACKED_MAX) -> None:
+    def __init__(
+        self, hold_s: float = HOLD_S, tracked_max: int = TRACKED_MAX, expecting: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._expecting = expecting
         self._hold_s = hold_s
         self._tracked_max = tracked_max
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.gaps = 0
 
-    async def accept(self, key: str, seq: int, settled: bool, deliver: Deliver) -> None:
+    def accept(self, key: str, seq: int, settled: bool, deliver: Deliver) -> None:
         """Delivers now, or later in order."""
         track = self._track(key)
         if self._must_wait(track, seq, settled):
@@ -55,7 +57,7 @@ class Sequencer:
             return
         track.next_seq = max(track.next_seq or 0, seq + 1)
         try:
-            await deliver()
+            deliver()
         finally:
             self._go_on(track)
 
@@ -118,23 +120,20 @@ class Sequencer:
 
     def _go_on(self, track: _Track) -> None:
         if track.held:  # not inline: the caller's acknowledgement is yet to be sent, and must come before the next one
-            asyncio.get_running_loop().call_soon(self._spawn, track, False)
+            asyncio.get_running_loop().call_soon(self._release, track, False)
 
     def _give_up(self, track: _Track) -> None:
         track.timer = None
-        self._spawn(track, True)
+        if self._expecting():
+            self._start_timer(track)
+        else:
+            self._release(track, True)
 
-    def _spawn(self, track: _Track, over_gap: bool) -> None:
-        task = asyncio.ensure_future(self._release(track, over_gap))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _release(self, track: _Track, over_gap: bool) -> None:
+    def _release(self, track: _Track, over_gap: bool) -> None:
         if over_gap and not track.turn and track.held and track.next_seq not in track.held:
             self.gaps += track.next_seq is not None
             track.next_seq = min(track.held)
         while not track.turn and track.next_seq is not None and track.next_seq in track.held:
-            # Claimed before the await: another release of this track must not deliver it too.
             waiting = track.held.pop(track.next_seq)
             track.next_seq += 1
             if isinstance(waiting, asyncio.Future):
@@ -143,7 +142,7 @@ class Sequencer:
                     waiting.set_result(None)
                 continue
             try:
-                await waiting()
+                waiting()
             except Exception:
                 log.exception("delivering a held message failed")
         if track.held:

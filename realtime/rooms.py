@@ -84,6 +84,7 @@ class Rooms:
         members = space.rooms.get(room)
         if members is None:
             space.rooms[room] = {member}
+            self.room_opened(room)
         else:
             members.add(member)
 
@@ -94,13 +95,26 @@ class Rooms:
             member.rooms.remove(room)
             self._discard(space, room, member)
 
-    @staticmethod
-    def _discard(space: _Space, room: str, member: Member) -> None:
+    def _discard(self, space: _Space, room: str, member: Member) -> None:
         members = space.rooms.get(room)
         if members is not None:
             members.discard(member)
             if not members:
                 del space.rooms[room]
+                self.room_closed(room)
+
+    def room_opened(self, room: str) -> None:
+        """The first member of this process is in it."""
+
+    def room_closed(self, room: str) -> None:
+        """The last one has left."""
+
+    async def reach(self, member: Member) -> None:
+        """Returns when what other processes publish to the member's rooms comes here, or cannot."""
+
+    def anyone_in(self, namespace: str, rooms: Iterable[str]) -> bool:
+        space = self._spaces.get(namespace)
+        return space is not None and not space.rooms.keys().isdisjoint(rooms)
 
     def in_rooms(self, namespace: str, rooms: Iterable[str]) -> Collection[Member]:
         """Everyone in any of the rooms, once."""

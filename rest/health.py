@@ -26,7 +26,7 @@ class HealthRoutes:
     async def ready(self, call: Call) -> web.Response:
         readiness = await self._health.ready()
         response = respond(system.READY, readiness)
-        if readiness.status != "ready":
+        if readiness.status not in ("ready", "degraded"):
             response.set_status(503)
         return response
 

@@ -24,6 +24,7 @@
 
 struct options {
     int port;
+    int publisher_port;                      /* where the first client connects, when not to the same process */
     const char *path;                        /* of the WebSocket, with its query */
     const char *namespaces[NAMESPACES_MAX];  /* each connection joins all of them */
     int namespace_count;

@@ -29,7 +29,8 @@ static const struct option known[] = {
     {"messages", required_argument, NULL, 'm'}, {"slow", required_argument, NULL, 'z'},
     {"excluded", no_argument, NULL, 'x'},       {"packet", required_argument, NULL, 'k'},
     {"expect", required_argument, NULL, 'e'},   {"mark", required_argument, NULL, 'a'},
-    {"hold", required_argument, NULL, 'h'},     {NULL, 0, NULL, 0},
+    {"hold", required_argument, NULL, 'h'},     {"publisher-port", required_argument, NULL, 'b'},
+    {NULL, 0, NULL, 0},
 };
 
 static double number(const char *text, double least) {
@@ -65,6 +66,7 @@ static void read_namespaces(char *list) {
 static void read_option(int letter, char *value) {
     switch (letter) {
     case 'p': options.port = (int)number(value, 1); break;
+    case 'b': options.publisher_port = (int)number(value, 1); break;
     case 'P': options.path = value; break;
     case 'n': read_namespaces(value); break;
     case 't': read_tokens(value); break;

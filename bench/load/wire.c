@@ -107,7 +107,9 @@ size_t fill(char *out, size_t size, const char *template, long n, int client) {
 /* Connects and asks for the upgrade. A client with small buffers makes the server's side fill early, as a phone on a
  * bad line does: loopback's huge segments would else give it megabytes of room in the kernel. */
 void wire_connect(struct client *client, bool small_buffers, const char *source) {
-    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+    bool elsewhere = client->index == 0 && options.publisher_port != 0;
+    int port = elsewhere ? options.publisher_port : options.port;
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct sockaddr_in own = {.sin_family = AF_INET};
     int yes = 1, segment = 536, receive = 4096;
     client->fd = socket(AF_INET, SOCK_STREAM, 0);

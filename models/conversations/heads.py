@@ -16,6 +16,7 @@ from storage.mongo import Document
 
 KNOWN_MAX = 50_000
 TAIL_MAX = 1_000
+PLACES_MAX = 1_000
 
 
 class Tail(Protocol):
@@ -108,6 +109,16 @@ class Heads:
         for document in unsure:  # only now: what a look that failed halfway has found must be strange to the next one
             self._know(document["_id"], document["last_seq"])
         return strange
+
+    async def ends_beyond(self, heads: dict[str, int]) -> dict[str, int]:
+        """Conversation → its last seq, for those with messages beyond the given seq."""
+        ends: dict[str, int] = {}
+        items = list(heads.items())
+        for first in range(0, len(items), PLACES_MAX):
+            some = dict(items[first : first + PLACES_MAX])
+            for conversation_id in await self._tail.exist_at({key: seq + 1 for key, seq in some.items()}):
+                ends[conversation_id] = (await self._beyond(conversation_id, some[conversation_id]))[-1]["seq"]
+        return ends
 
     async def _beyond(self, conversation_id: str, stored: int) -> list[Document]:
         messages: list[Document] = []

@@ -82,6 +82,17 @@ class Mover:
                     self.heads.forget(left)
                 raise
 
+    async def beyond(self, heads: dict[str, int]) -> dict[str, int]:
+        """Those of these conversations that have messages beyond their stored heads, with where they end.
+
+        Their process may have died; if it has, the heads are moved for it in a moment.
+        """
+        ends = await self.heads.ends_beyond(heads)
+        for conversation_id, seq in ends.items():
+            if conversation_id not in self.heads.pending:
+                self.look_later(conversation_id, seq)
+        return ends
+
     async def settle(self, conversation_id: str) -> None:
         """Moves the stored head to the end before something is stored that is relative to it."""
         while await self.move(conversation_id) is not None:

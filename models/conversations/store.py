@@ -98,6 +98,23 @@ class ConversationStore:
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         return found
 
+    async def with_news(self, user_ids: Sequence[str], since: datetime) -> list[tuple[str, list[str], int]]:
+        """Conversations of these users active since then, or with messages beyond their stored head.
+
+        Each as (id, participants, last seq).
+        """
+        query = {"participant_ids": {"$in": list(user_ids)}}
+        fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1}
+        found: list[Document] = await self._conversations.find(query, fields).to_list(None)
+        beyond: dict[str, int] = await self.mover.beyond({document["_id"]: document["last_seq"] for document in found})
+        news: list[tuple[str, list[str], int]] = []
+        for document in found:
+            conversation_id = document["_id"]
+            if conversation_id in beyond or document["updated_at"] >= since:
+                last_seq = beyond.get(conversation_id, document["last_seq"])
+                news.append((conversation_id, document["participant_ids"], last_seq))
+        return news
+
     async def shared(self, user_id: str, others: Sequence[str]) -> set[str]:
         """Which of the others share a conversation with the user."""
         query = {"participant_ids": user_id}

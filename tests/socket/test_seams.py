@@ -54,8 +54,6 @@ def test_python_engineio_asks_what_a_session_answers() -> None:
 
 def test_python_socketio_makes_the_engine_it_is_told_to() -> None:
     assert "self._engineio_server_class()" in inspect.getsource(socketio.base_server.BaseServer.__init__)
-    for name in ("_publish", "_listen", "_handle_emit", "_thread", "initialize"):
-        assert hasattr(socketio.AsyncRedisManager, name), name
 
 
 def test_packet_types_are_what_the_fast_way_assumes() -> None:

@@ -1,0 +1,80 @@
+"""Tells connected people where their conversations end, when messages may never have reached this process.
+
+A process may die between a durable message and telling of it, and what goes through Redis may be lost for good. The
+relay knows when that can have been. Then each process tells its own connections, by `chat:head`, of every conversation
+that had news since, or that has messages beyond its stored head; clients fetch what they lack. A send pays nothing for
+this: it is looked for among the conversations of those who are connected, and only after such an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from contract import chat, chat_commands
+from contract.rooms import user_room
+from models.conversations.store import ConversationStore
+from ops.metrics import RELAY
+from realtime.publisher import Publisher
+
+log = logging.getLogger("parley.repair")
+
+USERS_AT_ONCE = 100
+GATHER_S = 0.2
+RETRY_S = 1.0
+# A message is told of this long after it got its time, at the latest; and clocks of processes differ.
+MARGIN = timedelta(seconds=10)
+
+
+class Repair:
+    """`connected`: the users connected to this process."""
+
+    def __init__(self, store: ConversationStore, publisher: Publisher, connected: Callable[[], Sequence[str]]) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._connected = connected
+        self._since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def since(self, moment: float) -> None:
+        """What was published from `moment` on (seconds since 1970) may be missing here."""
+        self._since = moment if self._since is None else min(moment, self._since)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="repair")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _work(self) -> None:
+        try:
+            wait_s = GATHER_S
+            while self._since is not None:
+                await asyncio.sleep(wait_s)
+                moment, self._since, wait_s = self._since, None, GATHER_S
+                try:
+                    count = await self._tell(datetime.fromtimestamp(moment, UTC) - MARGIN)
+                    log.info("told connected people where %d conversations end", count)
+                except Exception as error:
+                    log.warning("cannot look for messages that nobody was told of, trying again: %s", error)
+                    self._since, wait_s = min(moment, self._since or moment), RETRY_S
+        finally:
+            self._task = None
+
+    async def _tell(self, since: datetime) -> int:
+        users = list(self._connected())
+        here = set(users)
+        told: set[str] = set()
+        for first in range(0, len(users), USERS_AT_ONCE):
+            news = await self._store.with_news(users[first : first + USERS_AT_ONCE], since)
+            for conversation_id, participants, last_seq in news:
+                if conversation_id in told:
+                    continue
+                told.add(conversation_id)
+                rooms = [user_room(user_id) for user_id in participants if user_id in here]
+                head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
+                await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=True)
+        RELAY.repaired += len(told)
+        return len(told)

@@ -1,0 +1,82 @@
+"""Whether this process is alone or one of many, in one object: everything that differs between the two.
+
+Alone, memory does; with others, they are reached through Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+
+from realtime.bus import Bus, MemoryBus, RelayBus
+from realtime.leases import Directory, MemoryDirectory, RedisDirectory
+from realtime.managers import MemoryManager, RelayManager
+from realtime.relay import client
+from realtime.relay.relay import Relay
+
+RELAY_TIMEOUT_S = 2.0
+
+
+class MemoryAdapter:
+    """One process."""
+
+    alone = True
+    ping_ms = None
+
+    def __init__(self) -> None:
+        self.bus: Bus = MemoryBus()
+        self.manager: MemoryManager | RelayManager = MemoryManager()
+        self.directory: Directory = MemoryDirectory()
+
+    def on_uncertain(self, callback: Callable[[float], None]) -> None:
+        """`callback(since)`: what was published from then on (seconds since 1970) may be missing here. Never, alone."""
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+class RedisAdapter:
+    """Any number of processes. `deployment` keeps those of different deployments apart in one Redis."""
+
+    alone = False
+
+    def __init__(self, url: str, deployment: str) -> None:
+        self._redis: Redis = client.connect(url)
+        # Its own connections: a publication must not wait for a slow answer to something else.
+        self._relay = Relay(client.connect(url, timeout_s=RELAY_TIMEOUT_S), deployment)
+        self.bus: Bus = RelayBus(self._relay)
+        self.manager: MemoryManager | RelayManager = RelayManager(self._relay)
+        self.directory: Directory = RedisDirectory(self._redis)
+
+    def on_uncertain(self, callback: Callable[[float], None]) -> None:
+        self._relay.peers.uncertain.append(callback)
+
+    async def start(self) -> None:
+        await self._relay.start()
+        await self.bus.start()
+
+    async def stop(self) -> None:
+        await self.bus.stop()
+        await self._relay.stop()
+        await self._redis.aclose()
+
+    async def ping_ms(self) -> float:
+        """Raises ConnectionError while this process does not hear itself through Redis, though that may answer."""
+        if not self._relay.connected:
+            raise ConnectionError("nothing comes back through Redis")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await self._redis.ping()
+        return (loop.time() - started) * 1000
+
+
+Adapter = MemoryAdapter | RedisAdapter
+
+
+def make(redis_url: str | None, deployment: str) -> Adapter:
+    return RedisAdapter(redis_url, deployment) if redis_url is not None else MemoryAdapter()

@@ -1,0 +1,240 @@
+"""The relay's connections to Redis: one that listens, and others on which everything of a moment is published together.
+
+Nothing here remembers what was said: what could not be published, or was not heard, is the relay's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Sequence
+
+from redis.exceptions import RedisError
+
+from ops.metrics import RELAY
+from realtime.relay import client as redis_client
+
+log = logging.getLogger("parley.relay")
+
+RETRY_MIN_S = 0.05
+RETRY_MAX_S = 1.0
+REACH_WAIT_S = 1.0
+# A channel nobody here wants any more is listened to a little longer: people come back.
+LINGER_S = 30.0
+PENDING_BYTES_MAX = 33_554_432
+
+
+class Listener:
+    """What the link tells."""
+
+    def received(self, channel: str, message: bytes) -> None: ...
+    def confirmed(self, channel: str) -> None:
+        """From here on everything sent to the channel is received."""
+
+    def unfollowed(self, channel: str) -> None:
+        """It is not listened to any more."""
+
+    def lost(self) -> None:
+        """The connection that listened has ended; another one begins with all that is wanted."""
+
+
+class Link:
+    """`prefix` is put before the names of channels. `up`: the last thing published got through."""
+
+    def __init__(self, client: redis_client.Client, prefix: str, listener: Listener, always: Sequence[str]) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._listener = listener
+        self._wanted: dict[str, int] = dict.fromkeys(always, 1)
+        self._idle_since: dict[str, float] = {}
+        self._subscription: redis_client.Subscription | None = None
+        self._subscribed: set[str] = set()  # asked for on this connection
+        self._following: set[str] = set()  # and confirmed
+        self._reached: dict[str, asyncio.Future[None]] = {}
+        self._pending: dict[str, list[bytes]] = {}
+        self._pending_bytes = 0
+        self._last: list[tuple[str, bytes]] = []
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._following_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.up = False
+
+    async def start(self) -> None:
+        for work in (self._listen_forever(), self._publish_forever(), self._subscribe_forever()):
+            self._tasks.append(asyncio.create_task(work, name="relay"))
+
+    async def stop(self) -> None:
+        """Publishes what is still to be published."""
+        tasks = [*self._tasks, *([self._following_task] if self._following_task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._publish()
+        await self._client.aclose()
+
+    # Out
+
+    def publish(self, channel: str, *parts: bytes) -> None:
+        """A message, made of these parts; nothing at all while Redis is away."""
+        if not self.up:
+            return
+        size = sum(map(len, parts))
+        self._pending.setdefault(channel, []).extend((size.to_bytes(4, "big"), *parts))
+        self._pending_bytes += size
+        if self._pending_bytes > PENDING_BYTES_MAX:
+            self._drop_pending()
+        self._wake.set()
+
+    def publish_last(self, channel: str, message: bytes) -> None:
+        """Behind everything of the moment, because it speaks of it; tried without Redis too."""
+        self._last.append((channel, len(message).to_bytes(4, "big") + message))
+        self._wake.set()
+
+    def _drop_pending(self) -> None:
+        self._pending, self._pending_bytes = {}, 0
+
+    async def _publish_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._publish()
+                if not self.up:
+                    log.info("Redis is there: what others missed is sent when they ask for it")
+                self.up = True
+            except (RedisError, OSError) as error:
+                if self.up:
+                    log.warning("cannot publish, other processes will ask for it later: %s", error)
+                self.up = False
+                self._drop_pending()
+
+    async def _publish(self) -> None:
+        pending, last = self._pending, self._last
+        self._drop_pending()
+        self._last = []
+        messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in pending.items()]
+        messages += [(self._prefix + channel, message) for channel, message in last]
+        if messages:
+            RELAY.publishes += len(messages)
+            await redis_client.publish(self._client, messages)
+
+    # In
+
+    @property
+    def listening(self) -> bool:
+        return self._subscription is not None
+
+    def want(self, channel: str) -> bool:
+        """Each want is ended by an `unwant`. Whether it is the first."""
+        count = self._wanted.get(channel, 0)
+        self._wanted[channel] = count + 1
+        if count == 0:
+            self._idle_since.pop(channel, None)
+            if channel not in self._subscribed:
+                self._changed.set()
+        return count == 0
+
+    def unwant(self, channel: str) -> None:
+        self._wanted[channel] -= 1
+        if not self._wanted[channel]:
+            del self._wanted[channel]
+            self._idle_since[channel] = time.monotonic()
+
+    def reached(self, channels: Collection[str]) -> bool:
+        """Whether what others send there comes here, or cannot because Redis is away."""
+        return self._following.issuperset(channels) or self._subscription is None
+
+    async def reach(self, channels: Collection[str]) -> None:
+        """Returns when it does, or after a while."""
+        loop = asyncio.get_running_loop()
+        waiting = [
+            self._reached.setdefault(channel, loop.create_future())
+            for channel in channels
+            if channel not in self._following
+        ]
+        if waiting:
+            await asyncio.wait(waiting, timeout=REACH_WAIT_S)
+
+    def reconnect(self) -> None:
+        if self._following_task is not None:
+            self._following_task.cancel()
+
+    async def _listen_forever(self) -> None:
+        wait_s = RETRY_MIN_S
+        while True:
+            started = time.monotonic()
+            self._following_task = asyncio.create_task(self._follow(), name="relay-follow")
+            await asyncio.wait((self._following_task,))
+            error = None if self._following_task.cancelled() else self._following_task.exception()
+            if error is not None and not isinstance(error, RedisError | OSError):
+                log.error("listening to Redis failed", exc_info=error)
+            wait_s = RETRY_MIN_S if time.monotonic() - started > RETRY_MAX_S else min(wait_s * 2, RETRY_MAX_S)
+            log.warning("cannot listen to Redis, trying again in %.2f s: %s", wait_s, error)
+            await asyncio.sleep(wait_s)
+
+    async def _follow(self) -> None:
+        """One connection's life."""
+        subscription = redis_client.subscription(self._client)
+        try:
+            self._subscribed = {*self._wanted, *self._idle_since}
+            await subscription.add([self._prefix + channel for channel in self._subscribed])
+            self._subscription = subscription
+            async for name, data in subscription.messages():
+                channel = name.removeprefix(self._prefix)
+                if data is None:
+                    self._confirmed(channel)
+                else:
+                    self._receive(channel, data)
+        finally:
+            self._subscription = None
+            self._subscribed, self._following = set(), set()
+            self._listener.lost()
+            with contextlib.suppress(RedisError, OSError):
+                await subscription.close()
+
+    def _confirmed(self, channel: str) -> None:
+        self._following.add(channel)
+        waiting = self._reached.pop(channel, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+        self._listener.confirmed(channel)
+
+    def _receive(self, channel: str, data: bytes) -> None:
+        at, size = 0, len(data)
+        while at < size:
+            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+            try:
+                self._listener.received(channel, data[at + 4 : end])
+            except Exception:  # what one message does must not keep the others from arriving
+                log.exception("a message on %s could not be understood", channel)
+            at = end
+
+    async def _subscribe_forever(self) -> None:
+        """Listens to channels that are wanted meanwhile, and no longer to those that were not for a while."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LINGER_S / 3)
+            self._changed.clear()
+            if self._subscription is None:
+                continue
+            with contextlib.suppress(RedisError, OSError):  # the connection has ended; the next one begins with all
+                await self._adjust(self._subscription)
+
+    async def _adjust(self, subscription: redis_client.Subscription) -> None:
+        new = [channel for channel in self._wanted if channel not in self._subscribed]
+        if new:
+            self._subscribed.update(new)
+            await subscription.add([self._prefix + channel for channel in new])
+        late = time.monotonic() - LINGER_S
+        old = [channel for channel, since in self._idle_since.items() if since < late]
+        for channel in old:
+            del self._idle_since[channel]
+            self._subscribed.discard(channel)
+            self._following.discard(channel)
+            self._listener.unfollowed(channel)
+        if old:
+            await subscription.remove([self._prefix + channel for channel in old])

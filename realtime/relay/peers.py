@@ -1,0 +1,193 @@
+"""What a process knows of the others of its deployment: their streams, and whether they live.
+
+A peer is known from the first thing heard of it. One that ends says so; one of which nothing is heard for DEAD_S while
+this process hears itself is dead. `uncertain(since)` is called when something that a peer published, or should have
+published, since that moment (seconds since 1970) may never reach this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from ops.metrics import RELAY
+from realtime.relay.streams import SENT_AGE_S, Stream
+
+log = logging.getLogger("parley.relay")
+
+DEAD_S = 4.0
+SILENT_S = 6.0
+HUNG_S = 1.0
+ECHO_FRESH_S = 2.0
+
+
+class Peer:
+    """`complete_at`: when everything it had published until then was here (seconds since 1970)."""
+
+    __slots__ = ("_handled", "_handled_before", "_turned_at", "born_at", "complete_at", "heard_at", "id", "streams")
+
+    def __init__(self, identifier: str) -> None:
+        self.id = identifier
+        self.streams: dict[str, Stream] = {}
+        self.heard_at = time.monotonic()
+        self.born_at: float | None = None
+        self.complete_at = time.time()
+        self._handled: set[int] = set()
+        self._handled_before: set[int] = set()
+        self._turned_at = self.heard_at
+
+    def first_time(self, number: int) -> bool:
+        """Whether no copy of it came yet. Copies come together, or when sent again: not later than they are kept."""
+        if number in self._handled or number in self._handled_before:
+            return False
+        if self.heard_at - self._turned_at > SENT_AGE_S:
+            self._handled, self._handled_before, self._turned_at = set(), self._handled, self.heard_at
+        self._handled.add(number)
+        return True
+
+
+class Peers:
+    """`following`: channels whose subscription is confirmed."""
+
+    def __init__(self, own: str, hand_on: Callable[[Peer, bytes], None], ask: Callable[[str, str, int], None]) -> None:
+        self._own = own
+        self._hand_on = hand_on
+        self._ask = ask
+        self._peers: dict[str, Peer] = {}
+        self.following: set[str] = set()
+        self._wanted_since: dict[str, float] = {}
+        self.uncertain: list[Callable[[float], None]] = []
+        self.echo_at = float("-inf")
+        self._steady_since = self._ticked_at = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    @property
+    def behind(self) -> bool:
+        """Something was published that is still to come."""
+        return any(stream.behind for peer in self._peers.values() for stream in peer.streams.values())
+
+    def wanted(self, channel: str) -> None:
+        """Its streams count from here on, whatever happens to the connection."""
+        self._wanted_since.setdefault(channel, time.monotonic())
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        self.following.clear()
+        self._steady_since = time.monotonic()
+
+    def unfollow(self, channel: str) -> None:
+        self.following.discard(channel)
+        self._wanted_since.pop(channel, None)
+        for peer in self._peers.values():
+            peer.streams.pop(channel, None)
+
+    def silent(self, at: float) -> bool:
+        """Not even this process's own words come back."""
+        return at - max(self.echo_at, self._steady_since) > SILENT_S
+
+    def heard(self, channel: str, message: bytes) -> None:
+        """A numbered message."""
+        _, sender, offset, _ = message.split(b" ", 3)
+        identifier = sender.decode()
+        if identifier == self._own:
+            return
+        at = time.monotonic()
+        peer = self._peer(identifier, at)
+        stream = peer.streams.get(channel)
+        if stream is None:
+            stream = peer.streams[channel] = Stream()
+        self._pass(peer, stream.arrive(int(offset), message, at))
+
+    def announced(self, identifier: str, uptime_s: float, positions: dict[str, int]) -> None:
+        at = time.monotonic()
+        if identifier == self._own:
+            self.echo_at = at
+            return
+        peer = self._peer(identifier, at)
+        if peer.born_at is None:
+            peer.born_at = at - uptime_s
+        for channel in self.following:
+            stream = peer.streams.get(channel)
+            if stream is None:
+                stream = peer.streams[channel] = Stream()
+            if stream.next_offset is None and peer.born_at > self._wanted_since.get(channel, at):
+                stream.next_offset = 1  # it began when we already listened: all of it is for us
+            stream.announced(positions.get(channel, 0), at)
+        if not any(stream.behind for stream in peer.streams.values()):
+            peer.complete_at = time.time()
+
+    def left(self, identifier: str) -> None:
+        peer = self._peers.get(identifier)
+        if peer is not None:
+            self._end(peer, died=False)
+
+    def gone(self, identifier: str, channel: str, offset: int) -> None:
+        """What is before `offset` cannot be sent again."""
+        peer = self._peers.get(identifier)
+        stream = peer.streams.get(channel) if peer is not None else None
+        if peer is None or stream is None or stream.next_offset is None or offset <= stream.next_offset:
+            return
+        self._missed(peer, channel)
+        self._pass(peer, stream.skip_to(offset, time.monotonic()))
+
+    def answered(self, identifier: str, channel: str) -> None:
+        peer = self._peers.get(identifier)
+        stream = peer.streams.get(channel) if peer is not None else None
+        if stream is not None:
+            stream.ask_at_once(time.monotonic())
+
+    def tick(self, at: float) -> None:
+        if at - self._ticked_at > HUNG_S:
+            self._steady_since = at  # it was this process that did not listen
+        self._ticked_at = at
+        hears_itself = at - self.echo_at < ECHO_FRESH_S
+        for peer in list(self._peers.values()):
+            if hears_itself and at - max(peer.heard_at, self._steady_since) > DEAD_S:
+                self._end(peer, died=True)
+                continue
+            for channel, stream in peer.streams.items():
+                if stream.hopeless(at):
+                    self._missed(peer, channel)
+                    self._pass(peer, stream.give_up(at))
+                elif (offset := stream.wanted(at)) is not None:
+                    self._ask(peer.id, channel, offset)
+
+    def _peer(self, identifier: str, at: float) -> Peer:
+        peer = self._peers.get(identifier)
+        if peer is None:
+            peer = self._peers[identifier] = Peer(identifier)
+            log.info("relay hears of process %s", identifier)
+        peer.heard_at = at
+        return peer
+
+    def _pass(self, peer: Peer, entries: list[bytes]) -> None:
+        for entry in entries:
+            try:
+                self._hand_on(peer, entry)
+            except Exception:  # one publication's fault must not keep the others from arriving
+                log.exception("a publication of process %s could not be handled", peer.id)
+
+    def _missed(self, peer: Peer, channel: str) -> None:
+        RELAY.missed += 1
+        log.warning("something that process %s published on channel %s is lost", peer.id, channel)
+        self._tell(peer.complete_at)
+
+    def _end(self, peer: Peer, died: bool) -> None:
+        del self._peers[peer.id]
+        at = time.monotonic()
+        for channel, stream in peer.streams.items():
+            if stream.behind:
+                self._missed(peer, channel)
+                self._pass(peer, stream.give_up(at))
+        if died:
+            log.warning("process %s was not heard of for %.0f s: taken for dead", peer.id, DEAD_S)
+            self._tell(peer.complete_at)
+        else:
+            log.info("process %s has ended", peer.id)
+
+    def _tell(self, since: float) -> None:
+        for callback in self.uncertain:
+            callback(since)

@@ -1,0 +1,198 @@
+"""Publications between processes: numbered, so that whoever misses one knows and asks its publisher for it.
+
+Pub/sub forgets whoever is not listening just now, and Redis may be stopped, frozen or started again. So each process
+says once a second how far its streams go (`streams`), and keeps what it published for a while to send it again. What
+cannot be had any more, because its publisher has died or has given it up, is made known as `peers.uncertain`. Sending
+never waits and never fails: without Redis what is sent is kept, and asked for when Redis is back.
+
+Channels: `all`, which everyone hears; any others, heard by processes that want them; `to:PROCESS`. A publication is a
+head line, which tells whether the rest is of interest, and a body.
+
+    TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
+    H process uptime_ms positions(json)                how far its streams go
+    Q process                                          say how far your streams go
+    B process                                          it has ended, and all of it was said
+    N process channel offset                           to a publisher: send again from here
+    R process channel \\n publication                   to who asked: again
+    G process channel offset                           what is before this offset is not kept any more
+    D process channel                                  that was all for now
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from ops.metrics import RELAY
+from realtime.relay.client import Client
+from realtime.relay.link import Link, Listener
+from realtime.relay.peers import Peer, Peers
+from realtime.relay.streams import Sent
+
+ALL = "all"
+BEAT_S = 1.0
+TICK_S = 0.25
+START_WAIT_S = 2.0
+ECHO_LATE_S = 3.0
+AGAIN_MAX = 512
+_OWN_KINDS = b"HQBNRGD"
+
+# (publishing process, its number there, names, body)
+Topic = Callable[[str, int, bytes, bytes], None]
+
+
+class Relay(Listener):
+    """`deployment`: only processes of the same name hear each other."""
+
+    def __init__(self, client: Client, deployment: str) -> None:
+        self.id = secrets.token_hex(6)
+        self._id = self.id.encode()
+        self._started_at = time.monotonic()
+        self._sent = Sent()
+        self._number = 0
+        self._topics: dict[bytes, Topic] = {}
+        self._curious = False
+        self.peers = Peers(self.id, self._hand_on, self._ask)
+        self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"to:{self.id}"))
+        self._task: asyncio.Task[None] | None = None
+        RELAY.state = lambda: (self.connected, len(self.peers), self._sent.bytes)
+
+    @property
+    def connected(self) -> bool:
+        """Whether this process hears itself through Redis."""
+        return time.monotonic() - self.peers.echo_at < ECHO_LATE_S
+
+    async def start(self) -> None:
+        """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
+        self.peers.wanted(ALL)
+        await self._link.start()
+        self._task = asyncio.create_task(self._tick_forever(), name="relay-tick")
+        deadline = time.monotonic() + START_WAIT_S
+        while not self.connected and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the start
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Says all that is to be said, and that nothing more will come."""
+        if self._task is not None:
+            self._task.cancel()
+        self._link.publish_last(ALL, b"B %s\n" % self._id)
+        await self._link.stop()
+
+    # Out
+
+    def send(self, topic: bytes, channels: Collection[str], names: bytes, body: bytes) -> int:
+        """To the processes that want one of the channels. Returns its number among what this process sends."""
+        self._number += 1
+        at = time.monotonic()
+        for channel in channels:
+            offset = self._sent.next_offset(channel)
+            head = b"%s %s %d %d %d %s\n" % (topic, self._id, offset, self._number, len(channels), names)
+            self._sent.add(channel, (head, body), at)
+            if len(self.peers):
+                self._link.publish(channel, head, body)
+        RELAY.sent += 1
+        return self._number
+
+    def _beat(self) -> None:
+        uptime_ms = int((time.monotonic() - self._started_at) * 1000)
+        positions = msgspec.json.encode(self._sent.positions())
+        self._link.publish_last(ALL, b"H %s %d %s\n" % (self._id, uptime_ms, positions))
+
+    def _ask(self, publisher: str, channel: str, offset: int) -> None:
+        RELAY.asked += 1
+        self._link.publish_last(f"to:{publisher}", b"N %s %s %d\n" % (self._id, channel.encode(), offset))
+
+    def _send_again(self, asker: str, channel: str, offset: int) -> None:
+        start, entries = self._sent.since(channel, offset, AGAIN_MAX)
+        about, name = f"to:{asker}", channel.encode()
+        if start > offset:
+            self._link.publish(about, b"G %s %s %d\n" % (self._id, name, start))
+        for head, body in entries:
+            self._link.publish(about, b"R %s %s\n" % (self._id, name), head, body)
+        self._link.publish(about, b"D %s %s\n" % (self._id, name))
+        RELAY.sent_again += len(entries)
+
+    # In
+
+    def on(self, topic: bytes, listener: Topic) -> None:
+        """`listener` is called once for each publication of the others, a publisher's in order."""
+        assert len(topic) == 1
+        assert topic not in _OWN_KINDS
+        self._topics[topic] = listener
+
+    def want(self, channel: str) -> None:
+        if self._link.want(channel):
+            self.peers.wanted(channel)
+
+    def unwant(self, channel: str) -> None:
+        self._link.unwant(channel)
+
+    def reached(self, channels: Collection[str]) -> bool:
+        return self._link.reached(channels)
+
+    async def reach(self, channels: Collection[str]) -> None:
+        await self._link.reach(channels)
+
+    def confirmed(self, channel: str) -> None:
+        self.peers.following.add(channel)
+        if not self._curious:  # one question for all that is confirmed at once
+            self._curious = True
+            asyncio.get_running_loop().call_soon(self._query)
+
+    def _query(self) -> None:
+        self._curious = False
+        self._link.publish_last(ALL, b"Q %s\n" % self._id)
+        self._beat()
+
+    def unfollowed(self, channel: str) -> None:
+        self.peers.unfollow(channel)
+
+    def lost(self) -> None:
+        self.peers.lost()
+
+    def received(self, channel: str, message: bytes) -> None:
+        kind = message[:1]
+        if kind in self._topics:
+            self.peers.heard(channel, message)
+            return
+        line = message[: message.index(b"\n")]
+        _, sender, *words = line.decode().split(" ", 3)
+        if kind == b"H":
+            self.peers.announced(sender, int(words[0]) / 1000, msgspec.json.decode(words[1]))
+        elif sender == self.id:
+            return
+        elif kind == b"R":
+            self.peers.heard(words[0], message[len(line) + 1 :])
+        elif kind == b"Q":
+            self._beat()
+        elif kind == b"B":
+            self.peers.left(sender)
+        elif kind == b"N":
+            self._send_again(sender, words[0], int(words[1]))
+        elif kind == b"G":
+            self.peers.gone(sender, words[0], int(words[1]))
+        elif kind == b"D":
+            self.peers.answered(sender, words[0])
+
+    def _hand_on(self, peer: Peer, message: bytes) -> None:
+        head, _, body = message.partition(b"\n")
+        topic, _, _, number, copies, names = head.split(b" ", 5)
+        if copies == b"1" or peer.first_time(int(number)):
+            self._topics[topic](peer.id, int(number), names, body)
+
+    async def _tick_forever(self) -> None:
+        beat_at = 0.0
+        while True:
+            at = time.monotonic()
+            if at >= beat_at:
+                beat_at = at + BEAT_S
+                self._sent.expire(at)
+                self._beat()
+            self.peers.tick(at)
+            if self._link.listening and self.peers.silent(at):
+                self._link.reconnect()
+            await asyncio.sleep(TICK_S)

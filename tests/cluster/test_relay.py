@@ -1,0 +1,207 @@
+"""The relay over a real Redis: what is said arrives in order and once, whatever happens to Redis in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from realtime.relay import client, peers
+from realtime.relay.relay import ALL, Relay
+from tests.support import RedisProcess, free_port
+
+TOPIC = b"T"
+
+
+class End:
+    """One process's relay, and what it heard as (from, body)."""
+
+    def __init__(self, url: str, deployment: str) -> None:
+        self.relay = Relay(client.connect(url, timeout_s=2.0), deployment)
+        self.heard: list[tuple[str, str]] = []
+        self.uncertain: list[float] = []
+        self.relay.on(TOPIC, lambda process, number, names, body: self.heard.append((process, body.decode())))
+        self.relay.peers.uncertain.append(self.uncertain.append)
+
+    @property
+    def bodies(self) -> list[str]:
+        return [body for _, body in self.heard]
+
+    def send(self, text: str, *channels: str) -> None:
+        self.relay.send(TOPIC, channels, b"*", text.encode())
+
+    async def crash(self) -> None:
+        """Ends without a word, as kill -9 does."""
+        link = self.relay._link
+        for task in (self.relay._task, link._following_task, *link._tasks):
+            assert task is not None
+            task.cancel()
+        await asyncio.sleep(0.05)
+        await link._client.aclose()
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def ends(url: str, count: int = 2) -> AsyncIterator[list[End]]:
+    deployment = f"t_{secrets.token_hex(4)}"
+    made = [End(url, deployment) for _ in range(count)]
+    for end in made:
+        end.relay.want("1")
+        end.relay.want("2")
+        await end.relay.start()
+    await until(lambda: all(len(end.relay.peers) == count - 1 and end.relay.reached(["1", "2"]) for end in made))
+    yield made
+    for end in made:
+        await end.relay.stop()
+
+
+async def test_what_is_said_arrives_in_order_and_copies_count_once(redis_url: str) -> None:
+    async with ends(redis_url, 3) as (a, b, c):
+        for number in range(500):
+            a.send(f"a{number}", *(("1",), ("1", "2"), (ALL,), ("2",))[number % 4])
+            b.send(f"b{number}", "1")
+        await until(lambda: len(c.heard) == 1000 and len(a.heard) == len(b.heard) == 500)
+        for end, other in ((b, "a"), (a, "b"), (c, "a"), (c, "b")):
+            own = [body for body in end.bodies if body[0] == other]
+            assert sorted(own, key=lambda body: int(body[1:])) == [f"{other}{number}" for number in range(500)]
+            assert [body for body in own if int(body[1:]) % 4 == 0] == [f"{other}{n}" for n in range(0, 500, 4)]
+
+
+async def test_who_wants_no_channel_hears_nothing_of_it(redis_url: str) -> None:
+    async with ends(redis_url) as (a, b):
+        a.send("to nobody here", "17")
+        a.send("heard", "1")
+        await until(lambda: b.bodies == ["heard"])
+        b.relay.want("17")
+        await b.relay.reach(["17"])
+        a.send("from here on", "17")
+        await until(lambda: b.bodies == ["heard", "from here on"])
+
+
+@pytest.mark.parametrize("channel", ["1", ALL])
+async def test_a_cut_subscription_loses_nothing(redis_url: str, channel: str) -> None:
+    redis = Redis.from_url(redis_url)
+    async with ends(redis_url) as (a, b):
+        for number in range(2_000):
+            a.send(str(number), channel)
+            if number % 500 == 100:
+                await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            if number % 10 == 0:
+                await asyncio.sleep(0.001)
+        await until(lambda: len(b.heard) == 2_000)
+        assert b.bodies == [str(number) for number in range(2_000)]
+        assert not b.uncertain
+    await redis.aclose()
+
+
+async def test_what_is_said_while_redis_is_stopped_arrives_when_it_is_back() -> None:
+    redis = RedisProcess().start()
+    try:
+        async with ends(redis.url) as (a, b):
+            for number in range(50):
+                a.send(str(number), "1")
+            await until(lambda: len(b.heard) == 50)
+            redis.stop()
+            for number in range(50, 3_000):
+                a.send(str(number), "1", "2")
+                if number % 50 == 0:
+                    await asyncio.sleep(0.02)
+            assert not a.relay._link.up
+            redis.start()
+            back_at = time.monotonic()
+            await until(lambda: len(b.heard) == 3_000)
+            assert time.monotonic() - back_at < 10
+            assert b.bodies == [str(number) for number in range(3_000)]
+            assert not b.uncertain
+            a.send("on", "1")
+            await until(lambda: b.bodies[-1] == "on")
+    finally:
+        redis.stop()
+
+
+async def test_one_that_begins_while_redis_is_stopped_is_heard_in_full() -> None:
+    redis = RedisProcess().start()
+    try:
+        async with ends(redis.url, 1) as (a,):
+            redis.stop()
+            late = End(redis.url, a.relay._link._prefix.split(":")[1])
+            await late.relay.start()
+            for number in range(20):
+                late.send(str(number), "1")
+            redis.start()
+            await until(lambda: len(a.heard) == 20)
+            assert a.bodies == [str(number) for number in range(20)]
+            await late.relay.stop()
+    finally:
+        redis.stop()
+
+
+async def test_what_is_not_kept_any_more_is_known_to_be_lost() -> None:
+    redis = RedisProcess().start()
+    try:
+        async with ends(redis.url) as (a, b):
+            a.relay._sent._bytes_max = 1_000
+            a.send("first", "1")
+            await until(lambda: b.bodies == ["first"])
+            before = time.time()
+            redis.stop()
+            for number in range(100):
+                a.send(f"lost or last {number}", "1")
+            redis.start()
+            await until(lambda: bool(b.uncertain) and bool(b.bodies) and b.bodies[-1] == "lost or last 99")
+            assert len(b.heard) < 100
+            assert before - 3 < b.uncertain[0] < before + 1
+    finally:
+        redis.stop()
+
+
+async def test_a_process_that_dies_is_noticed_and_one_that_ends_is_not_mourned(redis_url: str) -> None:
+    async with ends(redis_url, 3) as (a, b, c):
+        await c.relay.stop()
+        await until(lambda: len(a.relay.peers) == 1)
+        assert not a.uncertain
+        died_at, died = time.monotonic(), time.time()
+        await b.crash()
+        await until(lambda: bool(a.uncertain))
+        assert time.monotonic() - died_at < peers.DEAD_S + 2
+        assert died - 2 < a.uncertain[0] <= died + 0.1
+
+
+async def test_a_cluster_is_used_by_sharded_channels() -> None:
+    port = free_port()
+    redis = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--cluster-enabled", "yes",
+         "--cluster-config-file", f"/tmp/nodes-{port}.conf"], stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    node = Redis(port=port)
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(Exception):
+                    await node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+                    break
+                await asyncio.sleep(0.1)
+            while b"cluster_state:ok" not in await node.execute_command("CLUSTER", "INFO"):
+                await asyncio.sleep(0.1)
+        async with ends(f"redis+cluster://127.0.0.1:{port}") as (a, b):
+            for number in range(200):
+                a.send(str(number), "1", "2")
+            await until(lambda: len(b.heard) == 200)
+            assert b.bodies == [str(number) for number in range(200)]
+            assert await node.execute_command("PUBSUB", "SHARDCHANNELS")
+            assert not await node.execute_command("PUBSUB", "CHANNELS")
+    finally:
+        await node.aclose()
+        redis.terminate()
+        redis.wait()
