@@ -1,7 +1,7 @@
 """`python -m bench`: everything Parley is held to, measured beside its Node peers, and the picture of how it scales.
 
-Prints the table of `bench.compare`, then sweeps the number of clients and draws `data/bench/sweep.png`. It takes an
-hour by estimate; `--quick` takes minutes and shows that everything works.
+Prints the table of `bench.compare`, then sweeps the number of clients and draws `data/bench/sweep.png`. It takes three
+quarters of an hour; `--quick` takes minutes and shows that everything works.
 """
 
 from __future__ import annotations
