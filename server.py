@@ -16,8 +16,9 @@ from aiohttp import web
 import settings as configuration
 from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES, RATE_TIERS
-from handlers.base import Gate, Namespace
+from handlers.base import Namespace
 from handlers.chat import ChatNamespace
+from handlers.gate import Gate
 from handlers.looking import Looking
 from handlers.presence import PresenceNamespace
 from handlers.system import SystemNamespace
@@ -93,6 +94,7 @@ class Server:
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
+        self.adapter.hand_over(self.sio.recovery)
         self.publisher = Publisher(self.adapter.manager)
         self.connections = Connections(self.publisher, self.adapter.bus, settings.connections_per_user_max)
         self._domain()
@@ -115,6 +117,7 @@ class Server:
         self.conversations = Conversations(conversations, self.users, self.publisher)
         self.repair = Repair(conversations, self.publisher, lambda: self.connections.user_ids)
         self.adapter.on_uncertain(self.repair.since)
+        self.adapter.on_late(self.repair.late)
         self.notifications = Notifications(NotificationStore(self.database), self.publisher)
         message_log = Log(store, self.conversations, self.publisher)
         self.chat = Chat(

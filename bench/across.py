@@ -33,19 +33,19 @@ from bench.processes import (
     SETTINGS,
     BenchError,
     Target,
-    _running,
     pin,
     prepare_this_process,
+    running,
 )
 from bench.sides import MARK, OURS, TEXT, THEIRS, cast, event, our_send
-from storage.embedded import _free_port
+from storage.embedded import free_port
 
 FIGURES = ("deliveries_per_s", "cpu_us_per_delivery", "p50_ms", "p99_ms")
 
 
 @contextmanager
 def redis() -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
     try:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -70,12 +70,12 @@ def parleys(redis_url: str) -> Iterator[tuple[Target, Target]]:
         names = [stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")) for _ in range(2)]
         first, second = Path(names[0]), Path(names[1])
         env = {**shared, "DATA_DIR": str(first / "data")}
-        publisher = stack.enter_context(_running(command, ROOT, env, first, PARLEY_LISTENS))
+        publisher = stack.enter_context(running(command, ROOT, env, first, PARLEY_LISTENS))
         database = json.loads((first / "data/db.json").read_text())
         for pid in (database["pid"], publisher.pid):
             pin(pid, LOAD_CORE)
         env = {**shared, "DATA_DIR": str(second / "data"), "MONGO_URL": database["url"]}
-        measured = stack.enter_context(_running(command, ROOT, env, second, PARLEY_LISTENS))
+        measured = stack.enter_context(running(command, ROOT, env, second, PARLEY_LISTENS))
         yield publisher, replace(measured, database_pid=database["pid"])
 
 
@@ -84,7 +84,7 @@ def stocks(redis_url: str) -> Iterator[tuple[Target, Target]]:
     command = [sys.executable, "-m", "bench.stock", redis_url]
     with ExitStack() as stack:
         names = [stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")) for _ in range(2)]
-        made = [stack.enter_context(_running(command, ROOT, dict(os.environ), Path(n), PEER_LISTENS)) for n in names]
+        made = [stack.enter_context(running(command, ROOT, dict(os.environ), Path(n), PEER_LISTENS)) for n in names]
         pin(made[0].pid, LOAD_CORE)
         yield made[0], made[1]
 

@@ -23,7 +23,7 @@ from contract.types import Empty
 from handlers.base import Success
 from ops.metrics import COMMANDS as TALLY
 from realtime import packets
-from realtime.engine import Incoming
+from realtime.namespace import Incoming
 from realtime.rooms import Member
 from realtime.session import Session
 from realtime.websocket import WebSocketLink

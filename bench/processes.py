@@ -92,7 +92,7 @@ def _on_server_core() -> None:
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str], cwd: Path, env: dict[str, str], directory: Path, says: re.Pattern[str]
 ) -> Iterator[Target]:
     # Into a file: a pipe nobody reads would fill up with warnings and then hold the server.
@@ -127,7 +127,7 @@ def parley() -> Iterator[Target]:
         env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
         env |= {**SETTINGS, "DATA_DIR": str(directory / "data")}
         command = [sys.executable, "server.py"]
-        with _running(command, ROOT, env, directory, PARLEY_LISTENS) as server:
+        with running(command, ROOT, env, directory, PARLEY_LISTENS) as server:
             database = json.loads((directory / "data/db.json").read_text())
             pin(database["pid"], LOAD_CORE)
             yield Target(server.pid, server.port, directory, database["pid"], database["url"])
@@ -139,7 +139,7 @@ def peer(name: str, *arguments: str) -> Iterator[Target]:
     install_peers()
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
         command = ["node", f"{name}.js", *arguments]
-        with _running(command, PEERS, dict(os.environ), Path(directory), PEER_LISTENS) as target:
+        with running(command, PEERS, dict(os.environ), Path(directory), PEER_LISTENS) as target:
             yield target
 
 

@@ -1,6 +1,6 @@
 """The peer of `bench.across`: stock python-socketio with its AsyncRedisManager, which tells a room what a client says.
 
-`python -m bench.stock REDIS_URL` prints `listening on PORT`. It has what it can have for free: uvloop, no deflate, no logs.
+`python -m bench.stock REDIS_URL` prints `listening on PORT`. It has what is to be had for free: uvloop, no logs.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ _ABOUT = (
     "x-overlaps the next one begins before this one is acknowledged, once its place is certain. Of events marked "
     "x-latest-by, a client that does not keep up gets only the newest of those that agree in the named fields. No "
     "other event is ever left out: a client that falls too far behind is disconnected (x-close-codes) and catches up "
-    "with `chat:sync`."
+    "with `chat:sync`. Connection state recovery is that of the official JavaScript client: CONNECT carries a `pid`, "
+    "an event an offset behind its payload, and a client that returns with both within two minutes gets exactly what "
+    "it missed, or starts afresh. Python clients get neither; `?recovery=1` or `0` in the connection's query decides."
 )
 
 

@@ -16,6 +16,9 @@ from contract.types import Empty
 
 NAMESPACES = ("/chat", "/typing", "/presence", "/system")
 
+# What is said there expires by itself: who was away has missed nothing of it.
+VOLATILE = frozenset({"/typing"})
+
 # Errors any command or endpoint can give; declarations name only their own.
 COMMON_ERRORS = ("validation_failed", "rate_limited", "internal_error", "unavailable", "timeout")
 AUTH_ERRORS = ("unauthenticated", "token_invalid", "token_expired", "session_revoked")

@@ -16,3 +16,9 @@ def typing_room(conversation_id: str) -> str:
 def presence_room(user_id: str) -> str:
     """Connections in /presence that subscribed to this user's presence."""
     return f"presence:{user_id}"
+
+
+def presence_user(room: str) -> str | None:
+    """Whose presence the room is about; None for any other room."""
+    kind, _, user_id = room.partition(":")
+    return user_id if kind == "presence" else None

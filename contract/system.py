@@ -118,7 +118,7 @@ class DetailedHealth(Resource):
 _HEALTH = "/api/v1/health"
 LIVE = Endpoint("GET", f"{_HEALTH}/live", "The process answers.", "health", Empty, Liveness, auth=False, limit="probe")
 READY = Endpoint(
-    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 when ready or degraded, 503 while draining or without database.",
+    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 if ready or degraded, 503 if draining or without database.",
     "health", Empty, Readiness, auth=False, limit="probe",
 )  # fmt: skip
 DETAILED = Endpoint(

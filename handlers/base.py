@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -21,17 +20,17 @@ from contract.catalogue import identity as identity_contract
 from contract.errors import ErrorBody, ErrorDetail, ParleyError
 from contract.registry import COMMANDS, Command
 from contract.types import explain
+from handlers.gate import Gate
 from models.context import Context
-from models.sessions.actions import Sessions
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
 from ops.metrics import CONNECTS_REFUSED, ERRORS
-from realtime.connections import Connection, Connections
-from realtime.engine import DRAIN_RETRY_MS, ConnectRefused, Incoming, acknowledge
+from realtime.connections import Connection
+from realtime.engine import DRAIN_RETRY_MS, acknowledge
 from realtime.inbox import Overlapping
+from realtime.namespace import ConnectRefused, Incoming
+from realtime.recovery import Claim, Parted
 from realtime.rooms import Member
-from security.limits import CommandLimits
-from security.tokens import Identity, Tokens
 from storage.mongo import as_parley_error
 
 log = logging.getLogger("parley.commands")
@@ -39,7 +38,6 @@ log = logging.getLogger("parley.commands")
 Action = Callable[[Context, Any], Awaitable[msgspec.Struct]]
 Handler = Callable[[Connection, Context, Any], "msgspec.Struct | Awaitable[msgspec.Struct]"]
 SLOW_S = 1.0
-TOKENS_KEPT = 4_096
 
 
 class Success(msgspec.Struct, kw_only=True):
@@ -54,37 +52,6 @@ class Failure(msgspec.Struct, kw_only=True):
 
     ok: bool = False
     error: ErrorBody
-
-
-class Gate:
-    """What every namespace asks: who is this, are they still logged in, how much have they asked for."""
-
-    def __init__(self, tokens: Tokens, sessions: Sessions, connections: Connections, limits: CommandLimits) -> None:
-        self.tokens = tokens
-        self.sessions = sessions
-        self.connections = connections
-        self.limits = limits
-        self.running = 0
-        self.draining = False
-        self._verified: OrderedDict[str, Identity] = OrderedDict()
-
-    async def authenticate(self, auth: Any) -> Identity:
-        """Raises unauthenticated, token_invalid, token_expired or session_revoked."""
-        if not isinstance(auth, dict) or not isinstance(auth.get("token"), str) or not auth["token"]:
-            raise ParleyError("unauthenticated", 'Connect with auth: {token: "…"}.')
-        identity = self._verify(auth["token"].removeprefix("Bearer "))
-        await self.sessions.require_live(identity.session_id)
-        return identity
-
-    def _verify(self, token: str) -> Identity:
-        """A client sends the same token to each namespace in turn: its signature is checked once."""
-        identity = self._verified.get(token)
-        if identity is not None and identity.expires_at > time.time():
-            return identity
-        identity = self._verified[token] = self.tokens.verify(token)
-        if len(self._verified) > TOKENS_KEPT:
-            self._verified.popitem(last=False)
-        return identity
 
 
 class _Answer:
@@ -107,6 +74,7 @@ class Namespace:
     """Subclasses set `name`, bind their commands in `__init__`, and may extend `entered` and `left`."""
 
     name: str
+    recovers = True
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -134,28 +102,44 @@ class Namespace:
     async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         """The namespace of a connection was accepted."""
 
+    def state(self, connection: Connection) -> list[str]:
+        """What a connection that is lost will want back, beside its rooms."""
+        return []
+
+    async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
+        """A lost connection has come back: gives it what it had, as far as it still may have it."""
+        await self.entered(connection, member, context)
+
     def left(self, connection: Connection) -> None:
         """It has gone."""
 
     # What the engine calls, see realtime.engine.Namespace
 
-    async def connect(self, member: Member, auth: Any) -> None:
+    async def connect(self, member: Member, auth: Any, claim: Claim | None) -> None:
         """Accepts, or refuses with the error object. Catches all: the client would otherwise hear nothing."""
         request_id = new_request_id()
         REQUEST_ID.set(request_id)
         try:
             identity = await self.gate.authenticate(auth)
+            before = await claim.begin(member, identity.user_id) if claim is not None else None
             connection = await self.gate.connections.attach(member, identity)
             # A revocation that came while we looked closed whoever was attached then, and we were not yet.
             self.gate.sessions.require_not_revoked(identity.session_id)
             context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
-            await self.entered(connection, member, context)
+            if before is None:
+                await self.entered(connection, member, context)
+            else:
+                await self.returned(connection, member, context, before)
         except Exception as error:
             self.gate.connections.detach(member)
             known = self._known(f"connect {self.name}", error)
             CONNECTS_REFUSED.labels(known.code).inc()
             body = {"message": known.message, "data": known.body(request_id)}
             raise ConnectRefused(body) from None
+
+    def parting(self, member: Member) -> tuple[str, list[str]]:
+        connection: Connection | None = member.session.owner
+        return ("", []) if connection is None else (connection.identity.user_id, self.state(connection))
 
     def disconnect(self, member: Member) -> None:
         connection: Connection | None = member.session.owner

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contract import chat, chat_commands
 from contract.rooms import user_room
 from contract.types import Empty
-from handlers.base import Gate, Namespace
+from handlers.base import Namespace
+from handlers.gate import Gate
 from handlers.looking import Looking
 from models.context import Context
 from models.messages.doors import Chat
 from realtime.connections import Connection
+from realtime.recovery import Parted
 from realtime.rooms import Member, Rooms
 
 
@@ -29,6 +31,15 @@ class ChatNamespace(Namespace):
     async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         self._rooms.enter(member.sid, user_room(context.user_id), self.name)
         self._looking.chat_entered(connection)
+
+    def state(self, connection: Connection) -> list[str]:
+        return list(connection.looking_at)
+
+    async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
+        await self.entered(connection, member, context)
+        for conversation_id in before.state:
+            if await self._reading.may_look(context, conversation_id):
+                self._looking.join(connection, conversation_id)
 
     def left(self, connection: Connection) -> None:
         self._looking.leave_all(connection)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contract import presence as contract
-from contract.rooms import presence_room
+from contract.rooms import presence_room, presence_user
 from contract.types import Empty
-from handlers.base import Gate, Namespace
+from handlers.base import Namespace
+from handlers.gate import Gate
 from models.context import Context
 from models.presence.actions import PresenceActions
 from realtime.connections import Connection
-from realtime.rooms import Rooms
+from realtime.recovery import Parted
+from realtime.rooms import Member, Rooms
 
 
 class PresenceNamespace(Namespace):
@@ -30,6 +32,11 @@ class PresenceNamespace(Namespace):
         for user_id in allowed:  # before the snapshot is read, so that no change falls between the two
             self._rooms.enter(connection.sids.get(self.name, ""), presence_room(user_id), self.name)
         return await self._presence.snapshot(context, payload.user_ids, allowed)
+
+    async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
+        watched = [user_id for room in before.rooms if (user_id := presence_user(room)) is not None]
+        for user_id in await self._presence.visible(context, watched):
+            self._rooms.enter(member.sid, presence_room(user_id), self.name)
 
     def on_unsubscribe(self, connection: Connection, context: Context, payload: contract.Subscribe) -> Empty:
         for user_id in payload.user_ids:

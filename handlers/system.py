@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contract import system
 from contract.rooms import user_room
-from handlers.base import Gate, Namespace
+from handlers.base import Namespace
+from handlers.gate import Gate
 from models.context import Context
 from models.notifications.actions import Notifications
 from realtime.connections import Connection

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contract import typing as contract
-from handlers.base import Gate, Namespace
+from handlers.base import Namespace
+from handlers.gate import Gate
 from handlers.looking import Looking
 from models.context import Context
 from models.typing.actions import TypingSignals

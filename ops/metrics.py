@@ -134,9 +134,26 @@ class Relay:
         yield GaugeMetricFamily("parley_relay_kept_bytes", "What is kept to be sent again", kept)
 
 
+class Recovery:
+    """Connections that asked to go on where they were. `parked`: how many may still do so."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counts[str] = Counts()
+        self.parked: Callable[[], int] = lambda: 0
+
+    def collect(self) -> Iterator[Metric]:
+        total = CounterMetricFamily("parley_recoveries", "Namespaces that asked to go on", labels=["outcome"])
+        for outcome, count in self.outcomes.items():
+            total.add_metric([outcome], float(count))
+        yield total
+        yield GaugeMetricFamily("parley_parked", "Lost namespaces that may still return", self.parked())
+
+
 COMMANDS = Commands()
 ENGINE = Engine()
 RELAY = Relay()
+RECOVERY = Recovery()
 REGISTRY.register(COMMANDS)
 REGISTRY.register(ENGINE)
 REGISTRY.register(RELAY)
+REGISTRY.register(RECOVERY)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 
 from realtime.bus import Bus, MemoryBus, RelayBus
+from realtime.handover import Handover
 from realtime.leases import Directory, MemoryDirectory, RedisDirectory
-from realtime.managers import MemoryManager, RelayManager
+from realtime.managers import Late, MemoryManager, RelayManager
+from realtime.recovery import Recovery
 from realtime.relay import client
 from realtime.relay.relay import Relay
 
@@ -33,6 +35,12 @@ class MemoryAdapter:
     def on_uncertain(self, callback: Callable[[float], None]) -> None:
         """`callback(since)`: what was published from then on (seconds since 1970) may be missing here. Never, alone."""
 
+    def on_late(self, callback: Late) -> None:
+        """`callback(key, rooms)`: see `managers.Late`. Never, alone."""
+
+    def hand_over(self, recovery: Recovery) -> None:
+        """Lost connections that return on another process are found. There is none, alone."""
+
     async def start(self) -> None:
         pass
 
@@ -50,11 +58,18 @@ class RedisAdapter:
         # Its own connections: a publication must not wait for a slow answer to something else.
         self._relay = Relay(client.connect(url, timeout_s=RELAY_TIMEOUT_S), deployment)
         self.bus: Bus = RelayBus(self._relay)
-        self.manager: MemoryManager | RelayManager = RelayManager(self._relay)
+        self._manager = RelayManager(self._relay)
+        self.manager: MemoryManager | RelayManager = self._manager
         self.directory: Directory = RedisDirectory(self._redis)
 
     def on_uncertain(self, callback: Callable[[float], None]) -> None:
         self._relay.peers.uncertain.append(callback)
+
+    def on_late(self, callback: Late) -> None:
+        self._manager.late = callback
+
+    def hand_over(self, recovery: Recovery) -> None:
+        recovery.elsewhere = Handover(self._relay, recovery)
 
     async def start(self) -> None:
         await self._relay.start()

@@ -8,9 +8,9 @@ object with the methods of `Namespace`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import socketio
@@ -19,10 +19,13 @@ from socketio import packet as sio_packet
 from contract.errors import ParleyError
 from contract.registry import RESERVED_EVENTS
 from ops.logs import new_request_id
-from ops.metrics import ENGINE
+from ops.metrics import ENGINE, RECOVERY
 from realtime import packets
 from realtime.codec import Json, Packet
+from realtime.history import History
 from realtime.inbox import Overlapping, Step
+from realtime.namespace import ConnectRefused, Incoming, Namespace, Reply
+from realtime.recovery import Claim, Recovery
 from realtime.rooms import Member
 from realtime.session import Session
 from realtime.transport import EngineServer, OriginCheck
@@ -33,51 +36,9 @@ PING_TIMEOUT_S = 20
 DRAIN_RETRY_MS = 1_000
 ATTACHMENTS_MAX = 10
 EVENT = sio_packet.EVENT
+_REPLIES = (msgspec.Struct, list)
 
 _decode = msgspec.json.Decoder(list).decode
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A complete packet of a client. `data` of an event: its name, then its arguments."""
-
-    kind: int
-    namespace: str
-    number: int | None
-    data: Any
-
-
-class ConnectRefused(Exception):
-    """`reason` is the data of the CONNECT_ERROR."""
-
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-_REPLIES = (msgspec.Struct, list)
-Reply = msgspec.Struct | list[Any]
-Outcome = Reply | Coroutine[Any, Any, Reply | None]
-
-
-class Namespace(Protocol):
-    """What handles the packets of one namespace."""
-
-    name: str
-
-    async def connect(self, member: Member, auth: Any) -> None:
-        """Raises ConnectRefused."""
-        ...
-
-    def disconnect(self, member: Member) -> None: ...
-
-    def overlaps(self, name: str) -> bool:
-        """Whether events of this name are `Overlapping`."""
-        ...
-
-    def receive(self, member: Member, packet: Incoming) -> Outcome | Overlapping[Reply | None]:
-        """The acknowledgement of an event, now or to come; None if `acknowledge` was called already. Never raises."""
-        ...
 
 
 class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -98,6 +59,10 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         self.eio.connect_timeout_s = connect_timeout_s
         self.eio.allows = check.allows
         self.manager.flusher = self.eio.flusher
+        history = self.manager.history = History(secrets.token_hex(3) + "-")
+        self.recovery = Recovery(
+            self.manager, history, lambda member: member.session.close(self.reason.TRANSPORT_CLOSE)
+        )
         ENGINE.backlog = self.eio.backlog
         self._refusing = False
 
@@ -149,7 +114,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if member is None:
             raise ValueError("a packet before CONNECT")
         if packet.kind == sio_packet.DISCONNECT:
-            self._leave(member)
+            self._leave(member, may_return=False)
             return None
         if packet.kind != EVENT:
             return None  # acknowledgements of our events are never asked for, so there is nothing to do with one
@@ -227,26 +192,44 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return
         member = Member(self.eio.generate_id(), session, space)
         self.manager.admit(member)
+        recovers = space.recovers and session.link.offsets
+        claim = self.recovery.claim(name, auth) if recovers else None
         try:
-            await space.connect(member, auth)
+            await space.connect(member, auth, claim)
+            await self.manager.reach(member)
+            if claim is not None:
+                await claim.finish(member)
+            self._welcome(member, claim)
         except ConnectRefused as refused:
             self.manager.remove(member)
             if not session.closed:
                 session.link.send(packets.refused(name, refused.reason))
-            return
-        await self.manager.reach(member)
+        finally:
+            if claim is not None:
+                claim.close(member)
+
+    def _welcome(self, member: Member, claim: Claim | None) -> None:
+        session, name = member.session, member.handler.name
         member.connected = True
         if session.closed:  # it ended while its log-in was checked
             self._leave(member)
             return
         session.admitted = True
-        session.link.send(packets.connected(name, member.sid))
+        missed = claim.welcome(member) if claim is not None else None
+        if missed is None and member.handler.recovers and session.link.offsets:
+            self.recovery.joined(member)
+        session.link.send(packets.connected(name, member.sid, member.pid))
+        for packet in missed if missed is not None else claim.unseen if claim is not None else ():
+            session.link.send(packet)
+        if claim is not None:
+            RECOVERY.outcomes["recovered" if missed is not None else "anew"] += 1
 
-    def _leave(self, member: Member) -> None:
+    def _leave(self, member: Member, may_return: bool = True) -> None:
         if member.connected:
             member.connected = False
+            user_id, state = member.handler.parting(member)
             member.handler.disconnect(member)
-            self.manager.remove(member)
+            self.recovery.left(member, user_id, state, may_return)
 
     async def _answer_later(
         self, member: Member, number: int | None, work: Coroutine[Any, Any, Reply | None],

@@ -8,7 +8,7 @@ message's head: who has nobody in them does not look at the rest.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -17,6 +17,7 @@ import msgspec
 from socketio import AsyncManager
 
 from ops.metrics import ORDER_GAPS, RELAY
+from realtime.history import Source
 from realtime.ordering import Sequencer
 from realtime.packets import Outgoing
 from realtime.packets import event as encode_event
@@ -27,6 +28,9 @@ from realtime.rooms import Member, Rooms
 CHANNELS = [str(number) for number in range(64)]
 COPIES_MAX = 4
 EVENT = b"E"
+
+# (key of the order, rooms): an event came after its successors had been delivered, and was not delivered itself
+Late = Callable[[str, Sequence[str]], None]
 
 
 class _Remote(msgspec.Struct, array_like=True):
@@ -40,6 +44,10 @@ class _Remote(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Remote).decode
+
+
+def _nobody_cares(key: str, rooms: Sequence[str]) -> None:
+    pass
 
 
 def channel_of(room: str) -> str:
@@ -62,7 +70,8 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
     def __init__(self, relay: Relay) -> None:
         super().__init__()
         self._relay = relay
-        self.sequencer = Sequencer(expecting=lambda: relay.peers.behind)
+        self.late: Late = _nobody_cares
+        self.sequencer = Sequencer(relay)
         relay.on(EVENT, self._receive)
         ORDER_GAPS.set_function(lambda: self.sequencer.gaps)
 
@@ -72,18 +81,21 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         packet = encode_event(namespace, event, data)
         if order is None:
-            self.deliver(namespace, room, packet, skip_sid, latest)
-            if not local:
-                self._pass_on(namespace, room, _Remote(skip_sid, latest, None, packet.text))
+            source = None if local else self._pass_on(namespace, room, _Remote(skip_sid, latest, None, packet.text))
+            self.deliver(namespace, room, packet, skip_sid, latest, source)
             return
-        async with self.sequencer.turn(order.key, order.seq, order.settled):
-            self.deliver(namespace, room, packet, skip_sid, latest)
+        async with self.sequencer.turn(order.key, order.seq, order.settled) as in_order:
             place = (order.key, order.seq, order.settled)
-            self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text))
+            source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text))
+            if in_order:
+                self.deliver(namespace, room, packet, skip_sid, latest, source)
+            else:
+                self.late(order.key, room)
 
-    def _pass_on(self, namespace: str, rooms: Sequence[str], event: _Remote) -> None:
+    def _pass_on(self, namespace: str, rooms: Sequence[str], event: _Remote) -> Source:
         channels = list(dict.fromkeys(map(channel_of, rooms))) if len(rooms) <= COPIES_MAX else [ALL]
-        self._relay.send(EVENT, channels, f"{namespace} {','.join(rooms)}".encode(), _encode(event))
+        names = f"{namespace} {','.join(rooms)}".encode()
+        return self._relay.id, self._relay.send(EVENT, channels, names, _encode(event))
 
     def _receive(self, process: str, number: int, names: bytes, body: bytes) -> None:
         """From another process."""
@@ -95,12 +107,13 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         RELAY.decoded += 1
         event = _decode(body)
         packet = Outgoing(event.text)
-        deliver = partial(self.deliver, namespace, rooms, packet, event.skip, event.latest)
+        deliver = partial(self.deliver, namespace, rooms, packet, event.skip, event.latest, (process, number))
         if event.order is None:
             deliver()
         else:
             key, seq, settled = event.order
-            self.sequencer.accept(key, seq, settled, deliver)
+            late = partial(self.late, key, rooms)
+            self.sequencer.accept(key, seq, settled, lambda in_order: deliver() if in_order else late())
 
     # What the relay listens to
 

@@ -2,8 +2,9 @@
 
 Two processes that append to one conversation publish independently, so this process may hear of 8 before 7. It holds
 8 back until 7 came or a short wait is over. The publisher says whether the predecessor is `settled` (its own, or old),
-in which case there is nothing to wait for. After a wait in vain the held ones go out in order: the gap shows in `seq`
-and the client fetches it. The wait goes on while this process is `expecting` something that it knows it has missed.
+in which case there is nothing to wait for. The wait goes on while the others are `behind`, and there is none while they
+are `away`. After a wait in vain the held ones go out in order: the gap shows in `seq` and the client fetches it.
+Whatever comes after its successors is not delivered: clients are told to look instead.
 
 A conversation that is new here starts in one of two ways: with seq 1 or a settled message its place is known; with any
 other message it is not, so everything is held for one wait and then goes out from the lowest.
@@ -16,10 +17,12 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 log = logging.getLogger("parley.ordering")
 
-Deliver = Callable[[], None]
+# Called with whether it comes in order: False for one whose successors were delivered without it.
+Deliver = Callable[[bool], None]
 HOLD_S = 0.3
 TRACKED_MAX = 100_000
 
@@ -35,14 +38,32 @@ class _Track:
         self.timer: asyncio.TimerHandle | None = None
         self.turn = False
 
+    def pass_on(self, seq: int) -> bool:
+        """It goes out now. False if one behind it did before."""
+        in_order = self.next_seq is None or seq >= self.next_seq
+        self.next_seq = max(self.next_seq or 0, seq + 1)
+        return in_order
+
+
+class Others(Protocol):
+    """What is known of the processes that others' messages come from."""
+
+    @property
+    def behind(self) -> bool:
+        """Something of theirs is missing and about to be sent again."""
+        ...
+
+    @property
+    def away(self) -> bool:
+        """Nothing of theirs can come now."""
+        ...
+
 
 class Sequencer:
     """`accept` takes what other processes publish, `turn` brackets what this one does. One per process."""
 
-    def __init__(
-        self, hold_s: float = HOLD_S, tracked_max: int = TRACKED_MAX, expecting: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._expecting = expecting
+    def __init__(self, others: Others, hold_s: float = HOLD_S, tracked_max: int = TRACKED_MAX) -> None:
+        self._others = others
         self._hold_s = hold_s
         self._tracked_max = tracked_max
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
@@ -55,20 +76,22 @@ class Sequencer:
             track.held[seq] = deliver
             self._start_timer(track)
             return
-        track.next_seq = max(track.next_seq or 0, seq + 1)
+        in_order = track.pass_on(seq)
         try:
-            deliver()
+            deliver(in_order)
         finally:
             self._go_on(track)
 
     @asynccontextmanager
-    async def turn(self, key: str, seq: int, settled: bool) -> AsyncIterator[None]:
+    async def turn(self, key: str, seq: int, settled: bool) -> AsyncIterator[bool]:
         """Waits until it is this message's turn; the ones after it wait until the body is done.
+
+        Gives whether it comes in order, or later ones went out before it.
 
         What runs on from the end of the body without a pause, such as sending the acknowledgement of this message,
         comes before the next message goes out.
         """
-        track = self._track(key)
+        track, in_order = self._track(key), True
         if self._must_wait(track, seq, settled):
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             track.held[seq] = gate
@@ -81,10 +104,10 @@ class Sequencer:
                     self._go_on(track)
                 raise
         else:
-            track.next_seq = max(track.next_seq or 0, seq + 1)
+            in_order = track.pass_on(seq)
         track.turn = True
         try:
-            yield
+            yield in_order
         finally:
             track.turn = False
             self._go_on(track)
@@ -98,10 +121,11 @@ class Sequencer:
             self._tracks.move_to_end(key)
         return track
 
-    @staticmethod
-    def _must_wait(track: _Track, seq: int, settled: bool) -> bool:
-        if track.next_seq is None:  # settled behind one that waits itself: that one may still have to wait for others
-            return seq != 1 and (not settled or seq - 1 in track.held)
+    def _must_wait(self, track: _Track, seq: int, settled: bool) -> bool:
+        if self._others.away and not track.turn and not track.held:
+            return False
+        if track.next_seq is None:  # a settled one too waits behind any before it that wait
+            return seq != 1 and (not settled or any(held < seq for held in track.held))
         if track.turn:
             return seq >= track.next_seq
         return seq > track.next_seq and (bool(track.held) or not settled)
@@ -124,7 +148,7 @@ class Sequencer:
 
     def _give_up(self, track: _Track) -> None:
         track.timer = None
-        if self._expecting():
+        if self._others.behind and not self._others.away:
             self._start_timer(track)
         else:
             self._release(track, True)
@@ -142,7 +166,7 @@ class Sequencer:
                     waiting.set_result(None)
                 continue
             try:
-                waiting()
+                waiting(True)
             except Exception:
                 log.exception("delivering a held message failed")
         if track.held:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from ops.metrics import ENGINE
 from realtime.packets import Outgoing
@@ -29,12 +29,16 @@ BRIEF_S = 0.000_5
 
 
 class Outbox:
-    """Base of the transports. `blocked`: nothing can be written now, what comes must wait."""
+    """Base of the transports. `blocked`: nothing can be written now, what comes must wait.
 
-    __slots__ = ("_counted", "_latest", "blocked", "dirty", "flusher", "packets", "waiting_bytes")
+    `offsets`: the client keeps the offsets of events and gets them (`realtime.recovery`).
+    """
 
-    def __init__(self, flusher: Flusher) -> None:
+    __slots__ = ("_counted", "_latest", "blocked", "dirty", "flusher", "offsets", "packets", "waiting_bytes")
+
+    def __init__(self, flusher: Flusher, offsets: bool = False) -> None:
         self.flusher = flusher
+        self.offsets = offsets
         self.packets: list[Outgoing] = []
         self.dirty = False
         self.blocked = False
@@ -68,6 +72,12 @@ class Outbox:
     def overflow(self) -> None:
         """Too much waits: this connection ends."""
         raise NotImplementedError
+
+    def joined(self, packets: Sequence[Outgoing]) -> bytes:
+        """The packets as WebSocket frames, as this client wants them."""
+        if self.offsets:
+            return b"".join([packet.frame_with_offset for packet in packets])
+        return packets[0].frame if len(packets) == 1 else b"".join([packet.frame for packet in packets])
 
     def flush(self) -> None:
         """What could not be written: counted, against the limit. Writable outboxes are flushed by the Flusher."""
@@ -134,6 +144,7 @@ class Flusher:
         outboxes, self.dirty = self.dirty, []
         previous: list[Outgoing] = []
         data = b""
+        with_offsets = False
         for outbox in outboxes:
             outbox.dirty = False
             if outbox.blocked:
@@ -143,9 +154,9 @@ class Flusher:
             if not packets:
                 continue
             # After a broadcast most outboxes hold the same packets: they are joined once, and share the memory.
-            if packets != previous:
-                previous = packets
-                data = packets[0].frame if len(packets) == 1 else b"".join([packet.frame for packet in packets])
+            if packets != previous or outbox.offsets is not with_offsets:
+                previous, with_offsets = packets, outbox.offsets
+                data = outbox.joined(packets)
             outbox.packets = []
             ENGINE.packets += len(packets)
             ENGINE.writes += 1

@@ -32,14 +32,18 @@ def frame(kind: int, payload: bytes) -> bytes:
 class Outgoing:
     """One Engine.IO packet that carries text, and the attachments that follow it.
 
-    `text` begins with the Engine.IO type (`4` for a message). `frame` is all of it as WebSocket frames.
+    `text` begins with the Engine.IO type (`4` for a message). `frame` is all of it as WebSocket frames. An event with
+    an `offset` says it behind its payload to clients that keep it; `number` is its place among what was delivered.
     """
 
-    __slots__ = ("attachments", "frame", "text")
+    __slots__ = ("_frame_with_offset", "attachments", "frame", "number", "offset", "text")
 
     def __init__(self, text: bytes, attachments: Sequence[bytes] = ()) -> None:
         self.text = text
         self.attachments = attachments
+        self.number = 0
+        self.offset = ""
+        self._frame_with_offset = b""
         self.frame = frame(TEXT, text)
         for attachment in attachments:
             self.frame += frame(BINARY, attachment)
@@ -47,13 +51,28 @@ class Outgoing:
     @classmethod
     def of_bytes(cls, data: bytes) -> Outgoing:
         """A binary message by itself, which has no type in front of it."""
-        made = cls.__new__(cls)
-        made.text, made.attachments, made.frame = b"", (data,), frame(BINARY, data)
+        made = cls(b"", (data,))
+        made.frame = frame(BINARY, data)
         return made
 
-    def for_polling(self) -> list[Any]:
+    def give_offset(self, offset: str, number: int) -> None:
+        self.offset, self.number = offset, number
+
+    @property
+    def text_with_offset(self) -> bytes:
+        """`42["event",payload]` becomes `42["event",payload,"offset"]`."""
+        return b'%s,"%s"]' % (self.text[:-1], self.offset.encode()) if self.offset else self.text
+
+    @property
+    def frame_with_offset(self) -> bytes:
+        if not self._frame_with_offset:
+            self._frame_with_offset = frame(TEXT, self.text_with_offset) if self.offset else self.frame
+        return self._frame_with_offset
+
+    def for_polling(self, with_offset: bool) -> list[Any]:
         """python-engineio's packets, which write themselves into the body of a poll."""
-        text = [eio_packet.Packet(int(self.text[:1]), self.text[1:].decode())] if self.text else []
+        data = self.text_with_offset if with_offset else self.text
+        text = [eio_packet.Packet(int(data[:1]), data[1:].decode())] if data else []
         return text + [eio_packet.Packet(eio_packet.MESSAGE, attachment) for attachment in self.attachments]
 
 
@@ -91,8 +110,10 @@ def ack(namespace: str, number: int, reply: Any) -> Outgoing:
     return Outgoing(b"%s%d[%s]" % (head, number, _encode(reply)))
 
 
-def connected(namespace: str, sid: str) -> Outgoing:
-    return Outgoing(_prefix(sio_packet.CONNECT, namespace) + _encode({"sid": sid}))
+def connected(namespace: str, sid: str, pid: str | None) -> Outgoing:
+    """`pid`: by which the client may ask to go on after a loss, see `realtime.recovery`."""
+    ids = {"sid": sid} if pid is None else {"sid": sid, "pid": pid}
+    return Outgoing(_prefix(sio_packet.CONNECT, namespace) + _encode(ids))
 
 
 def refused(namespace: str, reason: Any) -> Outgoing:

@@ -21,8 +21,8 @@ class PollingLink(Outbox):
 
     __slots__ = ("_ended", "_hold", "_poll", "listener")
 
-    def __init__(self, listener: Listener, flusher: Flusher) -> None:
-        super().__init__(flusher)
+    def __init__(self, listener: Listener, flusher: Flusher, offsets: bool = False) -> None:
+        super().__init__(flusher, offsets)
         self.listener = listener
         self.blocked = True
         self._poll: asyncio.Future[None] | None = None
@@ -50,13 +50,13 @@ class PollingLink(Outbox):
                 self._poll = None
         if request is not None and request.transport is None:
             raise exceptions.EngineIOError("the client has given up the poll")
-        return NOOP.for_polling() if self._hold else self.take()
+        return NOOP.for_polling(False) if self._hold else self.take()
 
     def take(self) -> list[Any]:
         """What waits, for the body of an answer; a NOOP if nothing does."""
         self.gather()
         packets, self.packets = self.packets, []
-        return [part for packet in packets or [NOOP] for part in packet.for_polling()]
+        return [part for packet in packets or [NOOP] for part in packet.for_polling(self.offsets)]
 
     def flush(self) -> None:
         if self._poll is not None and not self._hold:

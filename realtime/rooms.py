@@ -7,26 +7,73 @@ to its members' outboxes nothing else runs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
+from contract.registry import VOLATILE
 from ops.metrics import ENGINE
+from realtime.history import History, Source
 from realtime.outbox import Flusher
 from realtime.packets import Outgoing
 from realtime.session import Session
 
 
 class Member:
-    """One connection in one namespace. `sid` is its Socket.IO id; `connected` once its log-in was accepted."""
+    """One connection in one namespace. `sid` is its Socket.IO id; `connected` once its log-in was accepted.
 
-    __slots__ = ("connected", "handler", "rooms", "session", "sid")
+    `pid` and `joined` are recovery's. `outlet` has the link that gets what is published: the session, or `Held`.
+    """
+
+    __slots__ = ("connected", "handler", "joined", "outlet", "pid", "rooms", "session", "sid")
 
     def __init__(self, sid: str, session: Session, handler: Any) -> None:
         self.sid = sid
         self.session = session
+        self.outlet: Session | Held | _Nowhere = session
         self.handler = handler
         self.rooms: list[str] = []
         self.connected = False
+        self.pid: str | None = None
+        self.joined = 0
+
+
+class Held:
+    """Stands for the session and its link while a member that returns is in its rooms, but not welcomed yet."""
+
+    dirty = True  # nobody is to flush it
+
+    def __init__(self) -> None:
+        self.packets: list[Outgoing] = []
+
+    @property
+    def link(self) -> Held:
+        return self
+
+    def send_latest(self, key: Hashable, packet: Outgoing) -> None:
+        self.packets.append(packet)
+
+
+class _Nowhere:
+    """The outlet of a member that has gone and may return: the history keeps what it misses."""
+
+    dirty = True
+
+    @property
+    def link(self) -> _Nowhere:
+        return self
+
+    @property
+    def packets(self) -> _Nowhere:
+        return self
+
+    def append(self, packet: Outgoing) -> None:
+        ENGINE.deliveries -= 1
+
+    def send_latest(self, key: Hashable, packet: Outgoing) -> None:
+        ENGINE.deliveries -= 1
+
+
+_NOWHERE = _Nowhere()
 
 
 class _Space:
@@ -48,9 +95,10 @@ class _Space:
 
 
 class Rooms:
-    """The rooms of a process. `flusher` writes what `deliver` appends."""
+    """The rooms of a process. `flusher` writes what `deliver` appends; `history` remembers it."""
 
     flusher: Flusher
+    history: History
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -64,15 +112,31 @@ class Rooms:
         space.members[member.sid] = member
         member.session.members[namespace] = member
 
-    def remove(self, member: Member) -> None:
-        """Out of the namespace and all its rooms."""
+    def remove(self, member: Member, from_rooms: bool = True) -> None:
+        """Out of the namespace, and all its rooms; or it stays in these as one that nothing is sent to."""
         namespace = member.handler.name
         member.session.members.pop(namespace, None)
-        space = self._spaces[namespace]
-        space.members.pop(member.sid, None)
+        self._spaces[namespace].members.pop(member.sid, None)
+        if from_rooms:
+            self.leave_all(member)
+        else:
+            member.outlet = _NOWHERE
+
+    def leave_all(self, member: Member) -> None:
+        space = self._spaces[member.handler.name]
         for room in member.rooms:
             self._discard(space, room, member)
         member.rooms = []
+
+    def rename(self, member: Member, sid: str) -> bool:
+        """Gives it another id; False if that is taken."""
+        members = self._spaces[member.handler.name].members
+        if sid in members:
+            return False
+        del members[member.sid]
+        member.sid = sid
+        members[sid] = member
+        return True
 
     def enter(self, sid: str, room: str, namespace: str) -> None:
         """Nothing happens if the connection has gone meanwhile."""
@@ -125,22 +189,25 @@ class Rooms:
         return found[0] if len(found) == 1 else set().union(*found)
 
     def deliver(
-        self, namespace: str, rooms: Iterable[str], packet: Outgoing, skip: str | None, latest: Hashable = None
-    ) -> None:
+        self, namespace: str, rooms: Sequence[str], packet: Outgoing, skip: str | None, latest: Hashable = None,
+        source: Source | None = None,
+    ) -> None:  # fmt: skip
         """Puts the packet into the outbox of everyone in the rooms except `skip`. `latest`: see the outbox."""
+        if self.history.followers and namespace not in VOLATILE:
+            self.history.add(namespace, rooms, skip, packet, source)
         members = self.in_rooms(namespace, rooms)
         ENGINE.deliveries += len(members)
         if latest is not None:
             # A copy: whoever is cut off for not reading leaves its rooms.
             for member in tuple(members):
                 if member.sid != skip:
-                    member.session.link.send_latest(latest, packet)
+                    member.outlet.link.send_latest(latest, packet)
                 else:
                     ENGINE.deliveries -= 1
             return
         dirty = self.flusher.dirty
         for member in members:
-            link = member.session.link
+            link = member.outlet.link
             if member.sid == skip:
                 ENGINE.deliveries -= 1
                 continue
@@ -148,6 +215,6 @@ class Rooms:
             link.packets.append(packet)
             if not link.dirty:
                 link.dirty = True
-                dirty.append(link)
+                dirty.append(link)  # type: ignore[arg-type]  # `Held` is always dirty
         if dirty:
             self.flusher.schedule()

@@ -244,7 +244,7 @@ class Upgrade:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._probed = False
-        self.link = session.server.make_link(self)
+        self.link = session.server.make_link(self, session.link.offsets)
         session.server.wheel.after(UPGRADE_TIMEOUT_S, self.abandon)
 
     def frame_received(self, data: str | bytes) -> None:

@@ -64,6 +64,22 @@ class OriginCheck:
         return self.allows(origin, environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", "")))
 
 
+def keeps_offsets(request: web.Request) -> bool:
+    """Whether the client takes an offset behind an event's payload, and can come back with it.
+
+    It may say so (`recovery=1` or `0` in the query of its connection). The official JavaScript client does not, and
+    always can; python-socketio's cannot, and would call handlers with one argument too many. Those name themselves, or
+    come without the headers that every browser, Node and phone sends.
+    """
+    said = request.query.get("recovery")
+    if said is not None:
+        return said == "1"
+    agent = request.headers.get("User-Agent")
+    if agent is None:
+        return "Sec-WebSocket-Extensions" in request.headers
+    return "python" not in agent.lower()
+
+
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     """`above` is set by the Socket.IO server that makes this one; the rest are python-engineio's options."""
 
@@ -78,8 +94,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.wheel = TimerWheel(min(TICK_S, self.ping_timeout / 20))
         self._last_words: dict[str, list[Any]] = {}
 
-    def make_link(self, listener: Listener) -> WebSocketLink:
-        return WebSocketLink(listener, self.flusher, self.wheel, self.max_http_buffer_size)
+    def make_link(self, listener: Listener, offsets: bool = False) -> WebSocketLink:
+        return WebSocketLink(listener, self.flusher, self.wheel, self.max_http_buffer_size, offsets)
 
     def backlog(self) -> tuple[int, int]:
         """(WebSockets whose peer does not read just now, bytes that wait for them)."""
@@ -131,7 +147,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _open(self, request: web.Request, accept: bytes) -> web.StreamResponse:
         """A session that begins as a WebSocket."""
         session = Session(self, self.generate_id())
-        link = session.link = self.make_link(session)
+        link = session.link = self.make_link(session, keeps_offsets(request))
         session.upgraded = True
         self.sockets[session.sid] = session
         link.send(opening(self._handshake(session.sid, [])))  # before anything that the client has sent already
@@ -165,7 +181,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if transport == "websocket":
             return self._bad_request("Invalid websocket upgrade")
         session = Session(self, self.generate_id())
-        link = session.link = PollingLink(session, self.flusher)
+        link = session.link = PollingLink(session, self.flusher, keeps_offsets(environ["aiohttp.request"]))
         self.sockets[session.sid] = session
         link.send(opening(self._handshake(session.sid, ["websocket"])))
         return self._ok(await link.poll(), jsonp_index=jsonp_index)

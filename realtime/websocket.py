@@ -133,8 +133,10 @@ class WebSocketLink(Outbox, asyncio.Protocol):
 
     transport: asyncio.Transport | None
 
-    def __init__(self, listener: Listener, flusher: Flusher, wheel: TimerWheel, message_bytes_max: int) -> None:
-        super().__init__(flusher)
+    def __init__(
+        self, listener: Listener, flusher: Flusher, wheel: TimerWheel, message_bytes_max: int, offsets: bool = False
+    ) -> None:
+        super().__init__(flusher, offsets)
         self.listener = listener
         self.wheel = wheel
         self.transport = None
@@ -215,7 +217,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             return
         self._closing = True
         if self.packets:
-            self.write(b"".join([packet.frame for packet in self.packets]))
+            self.write(self.joined(self.packets))
             self.discard()
         self._write_close(code)
         self.resume_reading()  # or the answer would not be heard

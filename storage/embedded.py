@@ -35,7 +35,7 @@ class EmbeddedError(RuntimeError):
     """The embedded database cannot be had; the text is for the operator."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -87,7 +87,7 @@ class EmbeddedMongo:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_directory()
         self._stop_leftover()
-        port = _free_port()
+        port = free_port()
         url = f"mongodb://127.0.0.1:{port}/{URL_OPTIONS}"
         program = Path(sys.executable).parent / "secantusd-py"
         log = (self.data_dir / "db.log").open("ab")

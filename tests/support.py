@@ -24,7 +24,7 @@ from aiohttp import web
 from bench.clients import Account, Person, Rest
 from server import Server, make_runner
 from settings import Settings
-from storage.embedded import _free_port as free_port
+from storage.embedded import free_port
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, at least 32 bytes long"

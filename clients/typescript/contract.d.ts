@@ -102,7 +102,7 @@ export interface Create {
 }
 
 export interface DetailedHealth {
-  status: "draining" | "not_ready" | "ready";
+  status: "degraded" | "draining" | "not_ready" | "ready";
   version: string;
   started_at: string;
   uptime_s: number;
@@ -338,7 +338,7 @@ export interface ReadNotifications {
 }
 
 export interface Readiness {
-  status: "draining" | "not_ready" | "ready";
+  status: "degraded" | "draining" | "not_ready" | "ready";
   components: Record<string, ComponentHealth>;
 }
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from contract import chat, chat_commands
 from contract.rooms import user_room
@@ -37,16 +38,48 @@ class Repair:
         self._connected = connected
         self._since: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late: dict[str, set[str]] = {}
 
     def since(self, moment: float) -> None:
         """What was published from `moment` on (seconds since 1970) may be missing here."""
         self._since = moment if self._since is None else min(moment, self._since)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="repair")
+            self._task = self._start(self._work())
+
+    def late(self, conversation_id: str, rooms: Sequence[str]) -> None:
+        """A message for these rooms came here when later ones of its conversation had been delivered."""
+        if not self._late:
+            loop = asyncio.get_running_loop()
+            loop.call_later(GATHER_S, lambda: self._start(self._tell_late()))
+        self._late.setdefault(conversation_id, set()).update(rooms)
 
     def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name="repair")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _tell_late(self) -> None:
+        late, self._late = self._late, {}
+        for conversation_id, rooms in late.items():
+            try:
+                document = await self._store.find(conversation_id)
+            except Exception as error:
+                log.warning("cannot look where %s ends, trying again: %s", conversation_id, error)
+                self.late(conversation_id, list(rooms))
+                continue
+            if document is not None:
+                await self._tell_end(conversation_id, document["last_seq"], list(rooms))
+
+    async def _tell_end(self, conversation_id: str, last_seq: int, rooms: Sequence[str]) -> None:
+        RELAY.repaired += 1
+        head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
+        await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=True)
 
     async def _work(self) -> None:
         try:
@@ -70,11 +103,9 @@ class Repair:
         for first in range(0, len(users), USERS_AT_ONCE):
             news = await self._store.with_news(users[first : first + USERS_AT_ONCE], since)
             for conversation_id, participants, last_seq in news:
-                if conversation_id in told:
+                if conversation_id in told or last_seq == 0:
                     continue
                 told.add(conversation_id)
                 rooms = [user_room(user_id) for user_id in participants if user_id in here]
-                head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
-                await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=True)
-        RELAY.repaired += len(told)
+                await self._tell_end(conversation_id, last_seq, rooms)
         return len(told)

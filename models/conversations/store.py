@@ -111,7 +111,7 @@ class ConversationStore:
         for document in found:
             conversation_id = document["_id"]
             if conversation_id in beyond or document["updated_at"] >= since:
-                last_seq = beyond.get(conversation_id, document["last_seq"])
+                last_seq: int = beyond.get(conversation_id) or document["last_seq"]
                 news.append((conversation_id, document["participant_ids"], last_seq))
         return news
 

@@ -41,6 +41,11 @@ class Reading:
             conversation=to_conversation(document, context.user_id), messages=page.messages, has_more=page.has_more
         )
 
+    async def may_look(self, context: Context, conversation_id: str) -> bool:
+        """Whether the caller is in it, for one who looked at it before."""
+        document = await self._conversations.recent(conversation_id)
+        return document is not None and context.user_id in document["participant_ids"]
+
     async def history(self, context: Context, payload: chat.History) -> chat.HistoryData:
         if payload.before_seq is not None and payload.after_seq is not None:
             raise invalid("before_seq", "give before_seq or after_seq, not both")

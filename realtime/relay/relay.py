@@ -66,6 +66,16 @@ class Relay(Listener):
         """Whether this process hears itself through Redis."""
         return time.monotonic() - self.peers.echo_at < ECHO_LATE_S
 
+    @property
+    def away(self) -> bool:
+        """Redis cannot be reached: what others say does not come, and neither does what this process says go out."""
+        return not self._link.up
+
+    @property
+    def behind(self) -> bool:
+        """Something that another process said is still to come."""
+        return self.peers.behind
+
     async def start(self) -> None:
         """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
         self.peers.wanted(ALL)

@@ -27,16 +27,16 @@ async def two(settings: Settings, mongo_url: str, redis_url: str) -> AsyncIterat
         yield made
 
 
-def slow_redis(server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def slow_telling(server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Each publish of this process takes so long."""
-    manager: Any = server.publisher._manager
-    original = manager._publish
+    manager: Any = server.adapter.manager
+    original = manager.emit
 
-    async def slow(message: Json) -> None:
+    async def slow(*args: Any) -> None:
+        await original(*args)
         await asyncio.sleep(seconds)
-        await original(message)
 
-    monkeypatch.setattr(manager, "_publish", slow)
+    monkeypatch.setattr(manager, "emit", slow)
 
 
 async def test_nobody_hears_what_was_said_before_they_came(two: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ async def test_nobody_hears_what_was_said_before_they_came(two: Scene, monkeypat
     at_cleo = Heard(cleo, "chat:message", "chat:conversation")
     place = {"conversation_id": (await group(ben, ada))["id"]}
     await ada.call("chat:send", {**place, "client_id": "first", "text": "secret"})
-    slow_redis(two.a, monkeypatch, 0.02)
+    slow_telling(two.a, monkeypatch, 0.02)
     burst = [{**place, "client_id": f"m{number}", "text": "secret"} for number in range(40)]
     sends = [asyncio.create_task(ada.call("chat:send", payload)) for payload in burst]
     async with asyncio.timeout(5):
@@ -91,7 +91,7 @@ async def test_acks_of_one_connection_come_in_the_order_of_its_sends(
     """A repeat needs no telling, and waits for what was sent before it."""
     ada, _, conversation = await two.pair()
     place = {"conversation_id": conversation["id"]}
-    slow_redis(two.a, monkeypatch, 0.05)
+    slow_telling(two.a, monkeypatch, 0.05)
     order: list[str] = []
 
     def note(name: str, answer: Json) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from storage.embedded import _free_port
+from storage.embedded import free_port
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
 from tests.support import Heard, direct
@@ -25,7 +25,7 @@ async def started_at(url: str) -> str:
 
 
 async def test_both_accept_on_one_port(tmp_path: Path, mongo_url: str, redis_url: str) -> None:
-    with two_processes(tmp_path, mongo_url, redis_url, PORT=str(_free_port())) as (a, b):
+    with two_processes(tmp_path, mongo_url, redis_url, PORT=str(free_port())) as (a, b):
         assert a.url == b.url
         seen: set[str] = set()
         for _ in range(ATTEMPTS):

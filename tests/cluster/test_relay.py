@@ -8,13 +8,16 @@ import secrets
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from realtime.relay import client, peers
 from realtime.relay.relay import ALL, Relay
-from tests.support import RedisProcess, free_port
+from storage.embedded import free_port
+from tests.support import RedisProcess
 
 TOPIC = b"T"
 
@@ -91,7 +94,7 @@ async def test_who_wants_no_channel_hears_nothing_of_it(redis_url: str) -> None:
 
 @pytest.mark.parametrize("channel", ["1", ALL])
 async def test_a_cut_subscription_loses_nothing(redis_url: str, channel: str) -> None:
-    redis = Redis.from_url(redis_url)
+    redis: Any = Redis.from_url(redis_url)
     async with ends(redis_url) as (a, b):
         for number in range(2_000):
             a.send(str(number), channel)
@@ -178,13 +181,13 @@ async def test_a_process_that_dies_is_noticed_and_one_that_ends_is_not_mourned(r
         assert died - 2 < a.uncertain[0] <= died + 0.1
 
 
-async def test_a_cluster_is_used_by_sharded_channels() -> None:
+async def test_a_cluster_is_used_by_sharded_channels(tmp_path: Path) -> None:
     port = free_port()
     redis = subprocess.Popen(
         ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--cluster-enabled", "yes",
-         "--cluster-config-file", f"/tmp/nodes-{port}.conf"], stdout=subprocess.DEVNULL,
+         "--cluster-port", str(free_port()), "--dir", str(tmp_path)], stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    node = Redis(port=port)
+    node: Any = Redis(port=port)
     try:
         async with asyncio.timeout(10):
             while True:

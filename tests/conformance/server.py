@@ -15,10 +15,12 @@ import uvloop
 from aiohttp import web
 
 from realtime import engine
-from realtime.engine import Incoming, SocketServer
+from realtime.engine import SocketServer
 from realtime.inbox import Step
 from realtime.managers import MemoryManager
+from realtime.namespace import Incoming
 from realtime.packets import Outgoing, event
+from realtime.recovery import Claim
 from realtime.rooms import Member
 from realtime.session import Session
 from server import make_runner
@@ -56,11 +58,16 @@ class Echoing:
 class Echo:
     """A namespace: `auth` after connecting; an echo of `message`, and of `message-with-ack` in its acknowledgement."""
 
+    recovers = False
+
     def __init__(self, name: str) -> None:
         self.name = name
 
-    async def connect(self, member: Member, auth: Any) -> None:
+    async def connect(self, member: Member, auth: Any, claim: Claim | None) -> None:
         asyncio.get_running_loop().call_soon(self.send, member, "auth", auth or {})
+
+    def parting(self, member: Member) -> tuple[str, list[str]]:
+        return "", []
 
     def disconnect(self, member: Member) -> None:
         pass
@@ -93,7 +100,6 @@ def make_app(kind: str) -> tuple[web.Application, SocketServer]:
         sio.attach(app)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
-        await sio.start()
         yield
         await sio.shutdown()
 

@@ -31,6 +31,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
 
+class Others:
+    behind = False
+    away = False
+
+
+THERE = Others()
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(work)
@@ -43,9 +51,13 @@ class Client:
         self.sequencer = sequencer
         self.seen: list[int] = []
         self.at: dict[int, float] = {}
+        self.late: list[int] = []
 
-    def deliver(self, seq: int) -> Callable[[], None]:
-        def deliver() -> None:
+    def deliver(self, seq: int) -> Callable[[bool], None]:
+        def deliver(in_order: bool) -> None:
+            if not in_order:
+                self.late.append(seq)
+                return
             self.seen.append(seq)
             self.at[seq] = asyncio.get_running_loop().time()
 
@@ -74,7 +86,7 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
 @given(arrivals(), st.lists(st.booleans(), min_size=9, max_size=9))
 def test_any_order_of_arrival_is_delivered_once_and_in_order(given_arrivals: list[Arrival], pauses: list[bool]) -> None:
     async def check() -> None:
-        client = Client(Sequencer())
+        client = Client(Sequencer(THERE))
         for (seq, settled), pause in zip(given_arrivals, pauses, strict=False):
             client.hear(seq, settled)
             if pause:
@@ -92,14 +104,15 @@ def test_nothing_is_lost_or_repeated_when_some_never_come_and_some_come_late(
     given_arrivals: list[Arrival], lost: set[int], pauses: list[float]
 ) -> None:
     async def check() -> None:
-        client, heard = Client(Sequencer()), []
+        client, heard = Client(Sequencer(THERE)), []
         for (seq, settled), pause_s in zip(given_arrivals, pauses, strict=False):
             if seq not in lost:
                 heard.append(seq)
                 client.hear(seq, settled)
                 await asyncio.sleep(pause_s)
         await asyncio.sleep(20 * HOLD_S)
-        assert sorted(client.seen) == sorted(heard)
+        assert client.seen == sorted(client.seen)
+        assert sorted(client.seen + client.late) == sorted(heard)
         assert not client.sequencer._tracks or not client.sequencer._tracks[KEY].held
 
     run(check())
@@ -107,7 +120,7 @@ def test_nothing_is_lost_or_repeated_when_some_never_come_and_some_come_late(
 
 def test_a_gap_is_given_up_after_the_hold_and_counted_once() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
         for seq in (3, 4, 6):
             client.hear(seq)
@@ -124,36 +137,56 @@ def test_a_gap_is_given_up_after_the_hold_and_counted_once() -> None:
 
 def test_a_gap_is_not_given_up_while_something_is_known_to_be_on_its_way() -> None:
     async def check() -> None:
-        expecting = True
-        client = Client(Sequencer(hold_s=0.3, expecting=lambda: expecting))
+        others = Others()
+        others.behind = True
+        client = Client(Sequencer(others, hold_s=0.3))
         client.hear(1)
         client.hear(3)
         await asyncio.sleep(2)
         assert client.seen == [1]
-        expecting = False
+        others.behind = False
         await asyncio.sleep(0.31)
         assert client.seen == [1, 3]
 
     run(check())
 
 
-def test_one_that_comes_after_its_gap_was_given_up_is_delivered_at_once() -> None:
+def test_nothing_waits_for_what_cannot_come() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        others = Others()
+        client = Client(Sequencer(others, hold_s=0.3))
+        client.hear(1)
+        client.hear(3)
+        others.away = True
+        await asyncio.sleep(0.31)
+        assert client.seen == [1, 3]
+        client.hear(5)
+        async with client.sequencer.turn(KEY, 8, settled=False):
+            client.seen.append(8)
+        assert client.seen == [1, 3, 5, 8]
+
+    run(check())
+
+
+def test_one_that_comes_after_its_gap_was_given_up_is_known_to_be_late() -> None:
+    async def check() -> None:
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
         client.hear(3)
         await asyncio.sleep(0.5)
         client.hear(2)
-        assert client.seen == [1, 3, 2]
+        assert (client.seen, client.late) == ([1, 3], [2])
+        async with client.sequencer.turn(KEY, 2, settled=True) as in_order:
+            assert not in_order
         client.hear(4)
-        assert client.seen == [1, 3, 2, 4]
+        assert client.seen == [1, 3, 4]
 
     run(check())
 
 
 def test_the_predecessor_ends_the_hold_before_its_time() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
         client.hear(3)
         await asyncio.sleep(0.1)
@@ -170,7 +203,7 @@ def test_an_acknowledgement_comes_before_the_next_message() -> None:
     """The code after `accept` of 2 acknowledges it: 3, held until now, must not overtake that."""
 
     async def check() -> None:
-        client = Client(Sequencer())
+        client = Client(Sequencer(THERE))
         client.hear(1)
         client.hear(3)
         client.sequencer.accept(KEY, 2, False, client.deliver(2))
@@ -183,7 +216,7 @@ def test_an_acknowledgement_comes_before_the_next_message() -> None:
 
 def test_a_conversation_that_is_new_here_waits_only_for_what_may_still_come() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(70, settled=True)
         assert client.seen == [70]
         other = Client(client.sequencer)
@@ -203,7 +236,7 @@ def test_a_conversation_that_is_new_here_waits_only_for_what_may_still_come() ->
 
 def test_conversations_do_not_wait_for_each_other() -> None:
     async def check() -> None:
-        sequencer = Sequencer()
+        sequencer = Sequencer(THERE)
         one, other = Client(sequencer), Client(sequencer)
         one.hear(1, key="c_1")
         one.hear(3, key="c_1")
@@ -215,12 +248,12 @@ def test_conversations_do_not_wait_for_each_other() -> None:
 
 
 def test_a_delivery_that_fails_does_not_hold_up_the_ones_after_it() -> None:
-    def fail() -> None:
+    def fail(in_order: bool) -> None:
         raise RuntimeError("this room cannot be reached")
 
     async def check() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
         client.sequencer.accept(KEY, 3, False, fail)
         client.hear(4)
@@ -232,7 +265,7 @@ def test_a_delivery_that_fails_does_not_hold_up_the_ones_after_it() -> None:
 
 def test_tracks_are_bounded_and_a_waiting_one_is_kept() -> None:
     async def check() -> None:
-        sequencer = Sequencer(tracked_max=3)
+        sequencer = Sequencer(THERE, tracked_max=3)
         waiting = Client(sequencer)
         waiting.hear(1, key="waiting")
         waiting.hear(3, key="waiting")
@@ -248,7 +281,7 @@ def test_tracks_are_bounded_and_a_waiting_one_is_kept() -> None:
 
 def test_a_turn_waits_for_its_predecessor_and_the_next_waits_for_its_end() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
 
         async def publish() -> None:
@@ -272,7 +305,7 @@ def test_a_turn_waits_for_its_predecessor_and_the_next_waits_for_its_end() -> No
 
 def test_a_turn_that_is_cancelled_while_it_waits_stops_nobody() -> None:
     async def check() -> None:
-        client = Client(Sequencer(hold_s=0.3))
+        client = Client(Sequencer(THERE, hold_s=0.3))
         client.hear(1)
 
         async def publish() -> None:

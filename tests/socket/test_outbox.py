@@ -10,6 +10,7 @@ import pytest
 
 from ops.metrics import ENGINE
 from realtime import outbox
+from realtime.history import History
 from realtime.outbox import BYTES_MAX, COALESCE_MAX_S, COALESCE_S, LATEST_MAX, Flusher, Outbox
 from realtime.packets import Outgoing
 from realtime.rooms import Member, Rooms
@@ -191,9 +192,27 @@ async def test_keys_are_bounded_too_and_beyond_it_ends() -> None:
     assert (count.superseded, count.overflows, box.overflown) == (LATEST_MAX, 1, 1)
 
 
+async def test_each_gets_an_event_with_or_without_its_offset_as_it_keeps_them() -> None:
+    flusher = Flusher()
+    outboxes = [Recorder(flusher) for _ in range(6)]
+    for number, box in enumerate(outboxes):
+        box.offsets = number % 3 == 1
+    event, plain = made(1), made(2)
+    event.give_offset("p-1", 1)
+    for box in outboxes:
+        box.send(event)
+        box.send(plain)
+    await flushed(outboxes[0])
+    assert event.frame_with_offset != event.frame
+    assert event.frame_with_offset[2:] == event.text[:-1] + b',"p-1"]'
+    for number, box in enumerate(outboxes):
+        first = event.frame_with_offset if number % 3 == 1 else event.frame
+        assert box.writes == [first + plain.frame]
+
+
 async def test_one_that_is_cut_off_in_the_middle_of_a_room_leaves_the_others_their_event() -> None:
     rooms, count = Rooms(), Count()
-    rooms.flusher = Flusher()
+    rooms.flusher, rooms.history = Flusher(), History("t-")
     members: list[Any] = []
 
     class Cut(Recorder):

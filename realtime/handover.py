@@ -1,0 +1,126 @@
+"""Asks other processes for a connection that returns here, and answers those that ask. See `recovery`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from realtime.recovery import Missed, Parted, Recovery
+from realtime.relay.relay import ALL, Relay
+
+TOPIC = b"S"
+ANSWER_WAIT_S = 1.0
+# More than this was missed: fetching it from the database is quicker than handing it over.
+MISSED_BYTES_MAX = 4_194_304
+
+
+class _Find(msgspec.Struct, array_like=True):
+    request: int
+    pid: str
+
+
+class _Found(msgspec.Struct, array_like=True):
+    request: int
+    parted: Parted | None
+
+
+class _Fetch(msgspec.Struct, array_like=True):
+    request: int
+    pid: str
+    rooms: list[str]
+    offset: str | None
+
+
+class _Fetched(msgspec.Struct, array_like=True):
+    request: int
+    missed: list[Missed] | None
+
+
+class _Asked:
+    """A question on its way; `open` counts who may still answer."""
+
+    def __init__(self, number: int, answers: int) -> None:
+        self.number = number
+        self.open = answers
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def give(self, answer: Any) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class Handover:
+    """Implements `recovery.Elsewhere` over the relay."""
+
+    def __init__(self, relay: Relay, recovery: Recovery) -> None:
+        self._relay = relay
+        self._recovery = recovery
+        self._requests: dict[int, _Asked] = {}
+        self._last_request = 0
+        self._answers: dict[bytes, Callable[[str, bytes], None]] = {
+            b"find": self._answer_find, b"found": self._hear_found,
+            b"fetch": self._answer_fetch, b"fetched": self._hear_fetched,
+        }  # fmt: skip
+        relay.on(TOPIC, lambda process, number, names, body: self._answers[names](process, body))
+
+    async def find(self, pid: str) -> tuple[str, Parted] | None:
+        if not self._relay.connected or not len(self._relay.peers):
+            return None
+        asked = self._ask(len(self._relay.peers))
+        self._say(ALL, b"find", _Find(asked.number, pid))
+        answer: tuple[str, Parted] | None = await self._wait(asked)
+        return answer
+
+    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None:
+        asked = self._ask(1)
+        self._say(f"to:{process}", b"fetch", _Fetch(asked.number, pid, rooms, offset))
+        answer: list[Missed] | None = await self._wait(asked)
+        return answer
+
+    def _ask(self, answers: int) -> _Asked:
+        self._last_request += 1
+        asked = self._requests[self._last_request] = _Asked(self._last_request, answers)
+        return asked
+
+    async def _wait(self, asked: _Asked) -> Any:
+        try:
+            return await asyncio.wait_for(asked.answer, ANSWER_WAIT_S)
+        except TimeoutError:
+            return None
+        finally:
+            del self._requests[asked.number]
+
+    def _say(self, channel: str, kind: bytes, what: msgspec.Struct) -> None:
+        self._relay.send(TOPIC, [channel], kind, msgspec.msgpack.encode(what))
+
+    def _answer_find(self, process: str, body: bytes) -> None:
+        question = msgspec.msgpack.decode(body, type=_Find)
+        self._say(f"to:{process}", b"found", _Found(question.request, self._recovery.look_up(question.pid)))
+
+    def _hear_found(self, process: str, body: bytes) -> None:
+        found = msgspec.msgpack.decode(body, type=_Found)
+        asked = self._requests.get(found.request)
+        if asked is None:
+            return
+        asked.open -= 1
+        if found.parted is not None:
+            asked.give((process, found.parted))
+        elif asked.open <= 0:
+            asked.give(None)
+
+    def _answer_fetch(self, process: str, body: bytes) -> None:
+        question = msgspec.msgpack.decode(body, type=_Fetch)
+        delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
+        missed = None
+        if delivered is not None and sum(len(entry.packet.text) for entry in delivered) <= MISSED_BYTES_MAX:
+            missed = [Missed(entry.source, entry.packet.text) for entry in delivered]
+        self._say(f"to:{process}", b"fetched", _Fetched(question.request, missed))
+
+    def _hear_fetched(self, process: str, body: bytes) -> None:
+        fetched = msgspec.msgpack.decode(body, type=_Fetched)
+        asked = self._requests.get(fetched.request)
+        if asked is not None:
+            asked.give(fetched.missed)

@@ -1,0 +1,241 @@
+"""Connection state recovery, as the official Socket.IO client speaks it (docs/decisions/0013).
+
+A member whose client keeps offsets gets a private id (`pid`) with its CONNECT, and each event an offset behind its
+payload. A client that lost its connection comes back with both, to any process, and if the process that had it is there
+and remembers everything since, it goes on under its old id, in its old rooms, with exactly what it missed.
+
+    connected --lost--> parked --claimed within RETURN_S, by its user--> connected, here or elsewhere
+                        parked --too late, or too much happened--> forgotten
+
+Who returns on another process is asked about there: the new process first enters the rooms, holding what is published
+to them, and only then asks the old one to let go and say what was missed. So nothing falls between the two, and what
+both have is recognised by its publisher's number. What is not certain to be everything is nothing: the client then
+starts afresh, and fetches what it missed (`chat:sync`).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from ops.metrics import RECOVERY
+from realtime.history import RETURN_S, Delivered, History, Source
+from realtime.packets import Outgoing
+from realtime.rooms import Held, Member, Rooms
+
+log = logging.getLogger("parley.recovery")
+
+PARKED_MAX = 50_000
+PID_MAX = 64
+
+
+class Parted(msgspec.Struct, array_like=True):
+    """What a member was when it was last here. `state` is its namespace's own, `joined` when its events began."""
+
+    namespace: str
+    sid: str
+    user_id: str
+    rooms: list[str]
+    state: list[str]
+    joined: int
+
+
+class Missed(msgspec.Struct, array_like=True):
+    """One missed event: its publisher's number for it, and the packet."""
+
+    source: Source | None
+    text: bytes
+
+
+class Elsewhere(Protocol):
+    """The other processes. None: nobody has it, or nobody says so in time."""
+
+    async def find(self, pid: str) -> tuple[str, Parted] | None:
+        """(process, what it had)."""
+        ...
+
+    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None: ...
+
+
+@dataclass(slots=True)
+class _Place:
+    """`member` stays in its rooms, so that what is published to them is remembered here."""
+
+    member: Member
+    parted: Parted
+    until: float
+
+
+class Recovery:
+    """`end` ends the connection of a member that is still believed to be there. `elsewhere`: None when alone."""
+
+    def __init__(self, rooms: Rooms, history: History, end: Callable[[Member], None]) -> None:
+        self.rooms = rooms
+        self.history = history
+        self._end = end
+        self.elsewhere: Elsewhere | None = None
+        self._here: dict[str, Member] = {}
+        self._parked: OrderedDict[str, _Place] = OrderedDict()
+        RECOVERY.parked = lambda: len(self._parked)
+
+    # A member's life
+
+    def joined(self, member: Member) -> None:
+        """A new member: from here on it can be recovered."""
+        member.pid = secrets.token_urlsafe(15)
+        member.joined = self.history.number
+        self.keep(member.pid, member)
+
+    def keep(self, pid: str, member: Member) -> None:
+        self._here[pid] = member
+        self.history.followers += 1
+
+    def left(self, member: Member, user_id: str, state: list[str], may_return: bool) -> None:
+        """It is not a member any more; its rooms remember it if it may come back."""
+        if member.pid is None or self._here.get(member.pid) is not member:
+            self.rooms.remove(member)
+            return
+        del self._here[member.pid]
+        self.rooms.remove(member, from_rooms=not may_return)
+        if not may_return:
+            self.history.followers -= 1
+            return
+        parted = Parted(member.handler.name, member.sid, user_id, list(member.rooms), state, member.joined)
+        self._parked[member.pid] = _Place(member, parted, time.monotonic() + RETURN_S)
+        self._expire()
+
+    def _expire(self) -> None:
+        at = time.monotonic()
+        while self._parked:
+            place = next(iter(self._parked.values()))
+            if place.until > at and len(self._parked) <= PARKED_MAX:
+                return
+            self._parked.popitem(last=False)
+            self._forget(place)
+
+    def _forget(self, place: _Place) -> None:
+        self.history.followers -= 1
+        self.rooms.leave_all(place.member)
+
+    # Coming back
+
+    def look_up(self, pid: str) -> Parted | None:
+        """What was here under that id. A connection that is still believed to be there is ended."""
+        if (member := self._here.get(pid)) is not None:
+            self._end(member)
+        self._expire()
+        place = self._parked.get(pid)
+        return place.parted if place is not None else None
+
+    def let_go(self, pid: str, rooms: list[str], offset: str | None) -> list[Delivered] | None:
+        """Forgets it, and says what of these rooms it missed; None if that is not certain."""
+        place = self._parked.pop(pid, None)
+        if place is None:
+            return None
+        parted = place.parted
+        number = self.history.number_of(offset) if offset is not None else None
+        # An offset of another process means that nothing was received since it came here.
+        after = parted.joined if number is None else number
+        missed = self.history.since(parted.namespace, {*rooms, parted.sid}, parted.sid, after)
+        self._forget(place)
+        return missed
+
+    def claim(self, namespace: str, auth: Any) -> Claim | None:
+        """What the data of a CONNECT asks for, if it asks to go on where it was."""
+        pid, offset = (auth.get("pid"), auth.get("offset")) if isinstance(auth, dict) else (None, None)
+        if not isinstance(pid, str) or not 0 < len(pid) <= PID_MAX:
+            return None
+        return Claim(self, namespace, pid, offset if isinstance(offset, str) else None)
+
+
+class Claim:
+    """One attempt to return: `begin`, then the rooms are entered, then `finish`, and at last `welcome`.
+
+    `close` at its end in any case. From `begin` on the member's `outlet` holds what is published to it.
+    """
+
+    def __init__(self, recovery: Recovery, namespace: str, pid: str, offset: str | None) -> None:
+        self._recovery = recovery
+        self._history = recovery.history
+        self._namespace = namespace
+        self._pid = pid
+        self._offset = offset
+        self._process: str | None = None
+        self._fetched: list[Missed] | None = None
+        self._began = 0
+        self._held: Held | None = None
+        self.parted: Parted | None = None
+        self.unseen: list[Outgoing] = []  # what came meanwhile, for a member that begins anew
+
+    async def begin(self, member: Member, user_id: str) -> Parted | None:
+        """What it was, if it is this user's. Its old id is the member's from here on."""
+        parted = self._recovery.look_up(self._pid)
+        if parted is None and self._recovery.elsewhere is not None:
+            found = await self._recovery.elsewhere.find(self._pid)
+            if found is not None:
+                self._process, parted = found
+        if parted is None or parted.user_id != user_id or parted.namespace != self._namespace:
+            return None
+        if not self._recovery.rooms.rename(member, parted.sid):
+            return None
+        self.parted = parted
+        self._held = member.outlet = Held()
+        self._history.followers += 1
+        self._began = self._history.number
+        return parted
+
+    async def finish(self, member: Member) -> None:
+        """Asks the process that had it to let go. What others publish to the member's rooms comes here by now."""
+        if self.parted is not None and self._process is not None and self._recovery.elsewhere is not None:
+            rooms = list(member.rooms)
+            self._fetched = await self._recovery.elsewhere.fetch(self._process, self._pid, rooms, self._offset)
+
+    def welcome(self, member: Member) -> list[Outgoing] | None:
+        """Everything it missed up to this moment; None if that cannot be had, and it begins anew.
+
+        Without a pause between this and sending it.
+        """
+        if self._held is None:
+            return None
+        held, member.outlet = self._held.packets, member.session
+        missed = self._missed(member)
+        if missed is None:
+            self.unseen = held
+            return None
+        member.pid = self._pid
+        self._recovery.keep(self._pid, member)
+        return missed + [packet for packet in held if not packet.offset]
+
+    def close(self, member: Member) -> None:
+        if self._held is not None:
+            member.outlet = member.session
+            self._history.followers -= 1
+
+    def _missed(self, member: Member) -> list[Outgoing] | None:
+        assert self.parted is not None
+        history, rooms = self._history, list(member.rooms)
+        if self._process is None:
+            delivered = self._recovery.let_go(self._pid, rooms, self._offset)
+            member.joined = self.parted.joined
+            return None if delivered is None else [entry.packet for entry in delivered]
+        here = history.since(self._namespace, rooms, self.parted.sid, self._began)
+        if self._fetched is None or here is None:
+            return None
+        known = {missed.source for missed in self._fetched if missed.source is not None}
+        events = [(missed.source, missed.text) for missed in self._fetched]
+        events += [(entry.source, entry.packet.text) for entry in here if entry.source not in known]
+        member.joined = history.number
+        return [self._number_anew(member.sid, source, text) for source, text in events]
+
+    def _number_anew(self, sid: str, source: Source | None, text: bytes) -> Outgoing:
+        """Offsets of this process, so that a client that is cut off again in the middle returns to the right place."""
+        packet = Outgoing(text)
+        self._history.add(self._namespace, [sid], None, packet, source)
+        return packet

@@ -1,0 +1,115 @@
+"""Whatever happens to Redis or to a process, connected people hear of every message without asking."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.clients import Person
+from tests.cluster.test_across import Scene, two_processes
+from tests.faults.test_beyond_head import leave_behind
+from tests.faults.test_kill import close_all
+from tests.rest.client import http
+from tests.support import Heard, RedisProcess, direct, group
+
+Json = dict[str, Any]
+WITHIN_S = 10.0
+
+
+async def test_a_message_whose_process_died_before_telling_is_told_of(
+    tmp_path: Path, mongo_url: str, redis_url: str
+) -> None:
+    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
+        scene = Scene(a.url, b.url)
+        ada, ben, conversation = await scene.pair()
+        cleo = await scene.person("Cleo", scene.b)
+        quiet = await direct(cleo, ben)
+        heard, other = Heard(ben, "chat:head"), Heard(cleo, "chat:head")
+        place = {"conversation_id": conversation["id"]}
+        await ada.call("chat:send", {**place, "client_id": "first", "text": "hello"})
+        database = a._env["MONGO_DB"]
+        await leave_behind(mongo_url, database, place["conversation_id"], ada.account.id, 2)
+        a.kill()
+        await heard.wait("chat:head", WITHIN_S, **place, last_seq=3)
+        assert quiet["id"] not in [told["conversation_id"] for _, told in other.all]
+        async with asyncio.timeout(5):
+            while ben.cursors[conversation["id"]] < 3:  # the client fetched what it lacked
+                await asyncio.sleep(0.01)
+        await close_all(scene.crowd)
+
+
+class Talk:
+    """Someone who says something all the time, and what they heard of everybody."""
+
+    def __init__(self, person: Person, conversation_id: str) -> None:
+        self.person = person
+        self.id = conversation_id
+        self.acked: set[str] = set()
+        self.heard: set[str] = set()
+        self.events: list[int] = []
+        self.stopped = False
+        person.on_message(self._hear)
+        self.task = asyncio.create_task(self._run())
+
+    def _hear(self, message: Json, fetched: bool) -> None:
+        self.heard.add(message["client_id"])
+        if not fetched:
+            self.events.append(message["seq"])
+
+    async def _run(self) -> None:
+        number = 0
+        while not self.stopped:
+            number += 1
+            client_id = f"{self.person.account.id}-{number}"
+            payload = {"conversation_id": self.id, "client_id": client_id, "text": "on and on"}
+            await self.person._attempt("chat:send", payload, "/chat")
+            self.acked.add(client_id)
+            await asyncio.sleep(0.02)
+
+
+async def test_redis_may_stop_under_load(tmp_path: Path, mongo_url: str) -> None:
+    redis = RedisProcess().start()
+    try:
+        with two_processes(tmp_path, mongo_url, redis.url) as (a, b):
+            scene = Scene(a.url, b.url)
+            try:
+                await check_outage(scene, redis)
+            finally:
+                await close_all(scene.crowd)
+    finally:
+        redis.stop()
+
+
+async def check_outage(scene: Scene, redis: RedisProcess) -> None:
+    people = [await scene.person(f"P{number}", (scene.a, scene.b)[number % 2]) for number in range(4)]
+    conversation = await group(*people)
+    receipts = Heard(people[1], "chat:receipt")
+    talks = [Talk(person, conversation["id"]) for person in people]
+    await asyncio.sleep(1)
+    redis.stop()
+    await asyncio.sleep(4)
+    async with http(scene.a) as call:
+        ready = await call("GET", "/api/v1/health/ready")
+        assert (ready.status, ready.body["status"]) == (200, "degraded")
+    before = {talk: (len(talk.acked), len(talk.events)) for talk in talks}
+    await people[0].call("chat:read", {"conversation_id": conversation["id"], "seq": 1})
+    await asyncio.sleep(1)
+    for talk in talks:
+        acked, events = before[talk]
+        assert len(talk.acked) > acked + 5, "durable commands are accepted"
+        assert len(talk.events) > events + 5, "local delivery goes on"
+    redis.start()
+    back_at = time.monotonic()
+    for talk in talks:
+        talk.stopped = True
+    await asyncio.gather(*[talk.task for talk in talks])
+    said = set.union(*[talk.acked for talk in talks])
+    async with asyncio.timeout(WITHIN_S):
+        while not all(said <= {*talk.heard, *talk.acked} for talk in talks):
+            await asyncio.sleep(0.05)
+    assert time.monotonic() - back_at < WITHIN_S
+    await receipts.wait("chat:receipt", WITHIN_S, user_id=people[0].account.id, read_seq=1)
+    for talk in talks:
+        assert talk.events == sorted(set(talk.events)), "told twice, or out of order"
