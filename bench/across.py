@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import secrets
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,45 +39,81 @@ from bench.processes import (
     running,
 )
 from bench.sides import MARK, OURS, TEXT, THEIRS, cast, event, our_send
-from storage.embedded import free_port
+from storage.embedded import EmbeddedMongo, free_port
 
 FIGURES = ("deliveries_per_s", "cpu_us_per_delivery", "p50_ms", "p99_ms")
 
 
+class RedisServer:
+    """A redis-server on a port of its own that stores nothing; it can be stopped and started again."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self._port), "--save", "", "--appendonly", "no"]
+        try:
+            self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise BenchError("this needs redis-server") from None
+        pin(self._process.pid, LOAD_CORE)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._port), 0.5).close()
+                return
+            time.sleep(0.05)
+        raise BenchError("redis-server did not start")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
 @contextmanager
-def redis() -> Iterator[str]:
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+def redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
     try:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise BenchError("this needs redis-server") from None
-    pin(process.pid, LOAD_CORE)
-    time.sleep(0.5)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
+
+
+@contextmanager
+def database() -> Iterator[tuple[str, int]]:
+    """(its URL, its pid): of nobody that is measured, so that it outlives each of them."""
+    with tempfile.TemporaryDirectory(prefix="parley-bench-") as name:
+        embedded = EmbeddedMongo(Path(name))
+        url = embedded.start()
+        pid = json.loads((Path(name) / "db.json").read_text())["pid"]
+        pin(pid, LOAD_CORE)
+        try:
+            yield url, pid
+        finally:
+            embedded.stop()
 
 
 @contextmanager
 def parleys(redis_url: str) -> Iterator[tuple[Target, Target]]:
     """(the publisher's, the measured one), on one database."""
-    inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
-    shared = {**inherited, **SETTINGS, "REDIS_URL": redis_url, "JWT_SECRET": secrets.token_hex(32)}
-    command = [sys.executable, "server.py"]
     with ExitStack() as stack:
-        names = [stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")) for _ in range(2)]
-        first, second = Path(names[0]), Path(names[1])
-        env = {**shared, "DATA_DIR": str(first / "data")}
-        publisher = stack.enter_context(running(command, ROOT, env, first, PARLEY_LISTENS))
-        database = json.loads((first / "data/db.json").read_text())
-        for pid in (database["pid"], publisher.pid):
-            pin(pid, LOAD_CORE)
-        env = {**shared, "DATA_DIR": str(second / "data"), "MONGO_URL": database["url"]}
-        measured = stack.enter_context(running(command, ROOT, env, second, PARLEY_LISTENS))
-        yield publisher, replace(measured, database_pid=database["pid"])
+        url, database_pid = stack.enter_context(database())
+        env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+        env |= {**SETTINGS, "REDIS_URL": redis_url, "MONGO_URL": url, "JWT_SECRET": secrets.token_hex(32)}
+        made = []
+        for _ in range(2):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
+            own = {**env, "DATA_DIR": str(directory / "data")}
+            made.append(
+                stack.enter_context(running([sys.executable, "server.py"], ROOT, own, directory, PARLEY_LISTENS))
+            )
+        pin(made[0].pid, LOAD_CORE)
+        yield made[0], replace(made[1], database_pid=database_pid)
 
 
 @contextmanager
@@ -97,7 +134,7 @@ def relay_figures(target: Target) -> Figures:
 
 
 def ours(options: argparse.Namespace) -> Figures:
-    with redis() as redis_url, parleys(redis_url) as (publisher, measured):
+    with redis() as server, parleys(server.url) as (publisher, measured):
         people = cast(publisher)
         figures = load(
             "fanout", measured, publisher_port=publisher.port, clients=options.clients, window=options.window,
@@ -109,7 +146,7 @@ def ours(options: argparse.Namespace) -> Figures:
 
 def nobody_there(options: argparse.Namespace) -> Figures:
     """All clients beside the publisher: the other process hears of everything and has nobody to tell."""
-    with redis() as redis_url, parleys(redis_url) as (publisher, idle):
+    with redis() as server, parleys(server.url) as (publisher, idle):
         people = cast(publisher)
         # Somebody else is there, so that the process listens to what goes on.
         figures = load(
@@ -121,11 +158,12 @@ def nobody_there(options: argparse.Namespace) -> Figures:
 
 
 def stock(options: argparse.Namespace) -> Figures:
+    """Only counted: it does not keep the order, so what arrives cannot be checked."""
     packet = event("message", {"conversation": "c1", "client_id": "m-{n}", "text": TEXT}, acknowledged=False)
-    with redis() as redis_url, stocks(redis_url) as (publisher, measured):
+    with redis() as server, stocks(server.url) as (publisher, measured):
         return load(
             "fanout", measured, publisher_port=publisher.port, clients=options.clients, window=options.window,
-            seconds=options.seconds, packet=packet, expect=THEIRS, mark=MARK, excluded=True,
+            seconds=options.seconds, packet=packet, expect=THEIRS, excluded=True,
         )  # fmt: skip
 
 

@@ -35,18 +35,19 @@ class Cast:
     conversations: list[str]
 
 
-def cast(server: Target, users: int = USERS, conversations: int = 1) -> Cast:
-    return asyncio.run(_cast(server, users, conversations))
+def cast(server: Target, users: int = USERS, conversations: int = 1, talkers: int | None = None) -> Cast:
+    """`talkers`: so many of the users are in the conversations, the first ones; all, if it is not said."""
+    return asyncio.run(_cast(server, users, conversations, talkers or users))
 
 
-async def _cast(server: Target, users: int, conversations: int) -> Cast:
+async def _cast(server: Target, users: int, conversations: int, talkers: int) -> Cast:
     ids = []
     async with Rest(server.url) as rest:
         accounts = [
             await rest.register(f"load-{number}@bench.example", secrets.token_urlsafe(16), f"Load {number}")
             for number in range(users)
         ]
-        others = [account.id for account in accounts[1:]]
+        others = [account.id for account in accounts[1:talkers]]
         for number in range(conversations):
             body: Json = {"type": "group", "title": f"Load {number}", "participant_ids": others}
             body["client_id"] = f"load-{number}"

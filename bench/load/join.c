@@ -13,20 +13,22 @@
 #define CLIENTS_PER_SOURCE 10000 /* an address has about 28,000 ports to connect from */
 
 static int ready;
+packet_handler *on_refused;
 
 /* The root namespace is the one that is not named. */
-static void connect_to_namespaces(struct client *client) {
+void connect_to(struct client *client, int namespace) {
     static char packet[PACKET_MAX];
     const char *token = options.token_count ? options.tokens[client->index % options.token_count] : "none";
-    for (int i = 0; i < options.namespace_count; i++) {
-        const char *name = options.namespaces[i];
-        bool root = strcmp(name, "/") == 0;
-        int length = snprintf(packet, sizeof packet, "40%s%s{\"token\":\"%s\"}", root ? "" : name, root ? "" : ",",
-                              token);
-        send_text(client, packet, (size_t)length);
-    }
+    const char *name = options.namespaces[namespace];
+    bool root = strcmp(name, "/") == 0;
+    int length = snprintf(packet, sizeof packet, "40%s%s{\"token\":\"%s\"}", root ? "" : name, root ? "" : ",", token);
+    send_text(client, packet, (size_t)length);
+}
+
+static void connect_to_namespaces(struct client *client) {
     client->joins_left = options.namespace_count;
     client->stage = JOINING;
+    for (int i = 0; i < options.namespace_count && client->stage == JOINING; i++) connect_to(client, i);
 }
 
 void join_packet(struct client *client, const char *packet, size_t length) {
@@ -38,10 +40,17 @@ void join_packet(struct client *client, const char *packet, size_t length) {
         ready++;
         if (client->slow) wire_stop_reading(client);
     } else if (length >= 2 && packet[0] == '4' && packet[1] == '4') {
-        die("client %d was refused: %.*s", client->index, (int)length, packet);
+        if (on_refused) on_refused(client, packet, length);
+        else die("client %d was refused: %.*s", client->index, (int)length, packet);
     } else if (client->stage != JOINING || packet[0] != '4') { /* events may come between two namespaces' answers */
         die("client %d got instead of its connection: %.*s", client->index, (int)length, packet);
     }
+}
+
+void connect_client(struct client *client) {
+    char source[32];
+    snprintf(source, sizeof source, "127.0.0.%d", 1 + client->index / CLIENTS_PER_SOURCE);
+    wire_connect(client, client->slow, source);
 }
 
 void join_all(void) {
@@ -52,11 +61,11 @@ void join_all(void) {
     while (ready < client_count) {
         while (opened < client_count && opened - ready < AT_ONCE) {
             struct client *client = &clients[opened];
-            char source[32];
-            snprintf(source, sizeof source, "127.0.0.%d", 1 + opened / CLIENTS_PER_SOURCE);
             client->index = opened++;
             client->slow = client->index >= options.clients;
-            wire_connect(client, client->slow, source);
+            if (client->index == 0 && options.publisher_port) client->port = options.publisher_port;
+            if (client->index < options.honest) client->port = options.refuge_port;
+            connect_client(client);
         }
         wire_turn(1000);
         if (ready > ready_before) progress = now();

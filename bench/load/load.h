@@ -43,14 +43,18 @@ struct options {
     const char *expect;                      /* how a delivered message begins */
     const char *mark;                        /* what stands right before a delivered message's {n}; or NULL */
     double hold;                             /* idle: seconds */
+    int victim;                              /* storm: the process that is killed */
+    int refuge_port;                         /* storm: where everybody goes then */
+    int honest;                              /* storm: so many clients are there already, and go on sending */
 };
 extern struct options options;
 
-enum stage { ABSENT, UPGRADING, OPENING, JOINING, READY };
+enum stage { ABSENT, CONNECTING, UPGRADING, OPENING, JOINING, READY };
 
 struct client {
     int fd;
     int index;
+    int port;              /* where it connects, when not to options.port */
     enum stage stage;
     bool slow;             /* does not read once READY */
     int joins_left;
@@ -76,6 +80,7 @@ void print_figures(void);
 /* wire.c */
 typedef void packet_handler(struct client *client, const char *packet, size_t length);
 extern packet_handler *on_packet;  /* a Socket.IO packet for a READY client */
+extern void (*on_lost)(struct client *client);  /* told of a loss that is counted; or NULL */
 extern bool loss_is_counted;       /* instead of fatal */
 extern int lost;
 extern double read_at;             /* when the packet in hand was read */
@@ -89,11 +94,15 @@ size_t fill(char *out, size_t size, const char *template, long n, int client);
 
 /* join.c */
 void join_all(void);               /* returns when all are READY; adds the figures of it */
+extern packet_handler *on_refused; /* a namespace was; fatal without */
+void connect_to(struct client *client, int namespace);
+void connect_client(struct client *client);
 void join_packet(struct client *client, const char *packet, size_t length);
 
 /* the sub-commands */
 void fanout(void);
 void ack(void);
 void idle(void);
+void storm(void);
 
 #endif

@@ -3,6 +3,7 @@
  *   load fanout --port P --pid SERVER --clients 1000 --window 32 --packet PACKET --expect PREFIX [...]
  *   load ack    --port P --pid SERVER --clients 100 --window 8 --seconds 8 --packet PACKET [--expect PREFIX]
  *   load idle   --port P --pid SERVER --clients 5000 --namespaces /chat,/system --hold 10
+ *   load storm  --port P --pid REFUGE --clients 5000 --victim PID --refuge-port P --honest 20 --packet PACKET
  *
  * load.h says what each option means.
  */
@@ -30,7 +31,8 @@ static const struct option known[] = {
     {"excluded", no_argument, NULL, 'x'},       {"packet", required_argument, NULL, 'k'},
     {"expect", required_argument, NULL, 'e'},   {"mark", required_argument, NULL, 'a'},
     {"hold", required_argument, NULL, 'h'},     {"publisher-port", required_argument, NULL, 'b'},
-    {NULL, 0, NULL, 0},
+    {"victim", required_argument, NULL, 'v'},   {"refuge-port", required_argument, NULL, 'r'},
+    {"honest", required_argument, NULL, 'o'},   {NULL, 0, NULL, 0},
 };
 
 static double number(const char *text, double least) {
@@ -66,6 +68,9 @@ static void read_namespaces(char *list) {
 static void read_option(int letter, char *value) {
     switch (letter) {
     case 'p': options.port = (int)number(value, 1); break;
+    case 'v': options.victim = (int)number(value, 1); break;
+    case 'r': options.refuge_port = (int)number(value, 1); break;
+    case 'o': options.honest = (int)number(value, 1); break;
     case 'b': options.publisher_port = (int)number(value, 1); break;
     case 'P': options.path = value; break;
     case 'n': read_namespaces(value); break;
@@ -105,8 +110,12 @@ int main(int argc, char **argv) {
         ack();
     } else if (strcmp(command, "idle") == 0) {
         idle();
+    } else if (strcmp(command, "storm") == 0) {
+        if (!options.packet || !options.victim || !options.refuge_port || !options.honest)
+            die("storm needs --packet, --victim, --refuge-port and --honest");
+        storm();
     } else {
-        die("load fanout|ack|idle --port P --pid PID ...; main.c lists the options");
+        die("load fanout|ack|idle|storm --port P --pid PID ...; main.c lists the options");
     }
     print_figures();
     return 0;

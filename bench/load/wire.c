@@ -28,6 +28,7 @@
 #define OP_PONG 10
 
 packet_handler *on_packet;
+void (*on_lost)(struct client *client);
 bool loss_is_counted;
 int lost;
 double read_at;
@@ -46,6 +47,7 @@ static void lose(struct client *client, const char *why, const char *text, size_
     close(client->fd);
     client->stage = ABSENT;
     lost++;
+    if (on_lost) on_lost(client);
 }
 
 static void send_all(struct client *client, const char *bytes, size_t length) {
@@ -104,11 +106,18 @@ size_t fill(char *out, size_t size, const char *template, long n, int client) {
     return used;
 }
 
+static void ask_for_upgrade(struct client *client) {
+    char request[1024];
+    int length = snprintf(request, sizeof request,
+        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", options.path, options.port);
+    send_all(client, request, (size_t)length);
+}
+
 /* Connects and asks for the upgrade. A client with small buffers makes the server's side fill early, as a phone on a
  * bad line does: loopback's huge segments would else give it megabytes of room in the kernel. */
 void wire_connect(struct client *client, bool small_buffers, const char *source) {
-    bool elsewhere = client->index == 0 && options.publisher_port != 0;
-    int port = elsewhere ? options.publisher_port : options.port;
+    int port = client->port ? client->port : options.port;
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct sockaddr_in own = {.sin_family = AF_INET};
     int yes = 1, segment = 536, receive = 4096;
@@ -123,17 +132,32 @@ void wire_connect(struct client *client, bool small_buffers, const char *source)
     inet_pton(AF_INET, source, &own.sin_addr);
     inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
     if (bind(client->fd, (struct sockaddr *)&own, sizeof own) != 0) die("no address %s: %s", source, strerror(errno));
-    if (connect(client->fd, (struct sockaddr *)&server, sizeof server) != 0)
-        die("client %d cannot connect: %s", client->index, strerror(errno));
     fcntl(client->fd, F_SETFL, O_NONBLOCK);
-    char request[1024];
-    int length = snprintf(request, sizeof request,
-        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", options.path, options.port);
     client->stage = UPGRADING;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    client->rest_length = 0;
+    bool later = connect(client->fd, (struct sockaddr *)&server, sizeof server) != 0;
+    if (later && errno != EINPROGRESS) {
+        lose(client, "it cannot connect", strerror(errno), strlen(strerror(errno)));
+        return;
+    }
+    struct epoll_event event = {.events = later ? EPOLLOUT : EPOLLIN, .data.ptr = client};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, client->fd, &event) != 0) die("epoll: %s", strerror(errno));
-    send_all(client, request, (size_t)length);
+    if (later) client->stage = CONNECTING; /* the server is behind with accepting */
+    else ask_for_upgrade(client);
+}
+
+static void connected(struct client *client) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+        lose(client, "it cannot connect", strerror(error), strlen(strerror(error)));
+        return;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    epoll_ctl(epoll, EPOLL_CTL_MOD, client->fd, &event);
+    client->stage = UPGRADING;
+    ask_for_upgrade(client);
 }
 
 /* From now on only a reset is noticed: the kernel reports that unasked. */
@@ -237,7 +261,8 @@ void wire_turn(int timeout_ms) {
     for (int i = 0; i < count; i++) {
         struct client *client = events[i].data.ptr;
         if (client->stage == ABSENT) continue;
-        if (client->slow && client->stage == READY) lose(client, "reset", "", 0);
+        if (client->stage == CONNECTING) connected(client);
+        else if (client->slow && client->stage == READY) lose(client, "reset", "", 0);
         else read_some(client);
     }
 }
