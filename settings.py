@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 
 
 class SettingsError(ValueError):
@@ -99,6 +102,8 @@ def _check(settings: Settings) -> None:
     for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):
         if secret and len(secret.encode()) < 32:
             raise SettingsError(f"{name} must have at least 32 bytes; make one with: openssl rand -hex 32")
+    if settings.redis_url is not None:
+        _check_redis_url(settings.redis_url)
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
     if settings.production:
@@ -112,3 +117,12 @@ def _check(settings: Settings) -> None:
             raise SettingsError("JWT_SECRET is required in production")
         if not settings.mongo_url:
             raise SettingsError("MONGO_URL is required in production: the embedded database is for development")
+
+
+def _check_redis_url(url: str) -> None:
+    """Only its form; the text never shows the URL, which may have a password in it."""
+    parts = urlsplit(url)
+    if parts.scheme not in REDIS_SCHEMES:
+        raise SettingsError(f"REDIS_URL must begin with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}")
+    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
+        raise SettingsError("REDIS_URL must name the service: redis+sentinel://host:26379,host:26379/mymaster")

@@ -78,7 +78,7 @@ class RedisAdapter:
     async def stop(self) -> None:
         await self.bus.stop()
         await self._relay.stop()
-        await self._redis.aclose()
+        await client.close(self._redis)
 
     async def ping_ms(self) -> float:
         """Raises ConnectionError while this process does not hear itself through Redis, though that may answer."""

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 SOCKET_TIMEOUT_S = 5.0
@@ -47,14 +47,14 @@ def connect(url: str, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Any:
     return sentinel.master_for(service, **options)
 
 
-def check_url(url: str) -> str | None:
-    """What is wrong with it, for the operator; None if nothing is."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
-        return "must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
-    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
-        return "must name the service: redis+sentinel://host:26379,host:26379/mymaster"
-    return None
+async def close(client: Any) -> None:
+    """All its connections, those to Sentinel too, which redis-py leaves to the garbage collector."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.disconnect()
+        for watcher in pool.sentinel_manager.sentinels:
+            await watcher.aclose()
 
 
 class Subscription(Protocol):

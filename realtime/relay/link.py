@@ -74,7 +74,7 @@ class Link:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(RedisError, OSError):
             await self._publish()
-        await self._client.aclose()
+        await redis_client.close(self._client)
 
     # Out
 

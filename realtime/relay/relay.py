@@ -38,7 +38,6 @@ BEAT_S = 1.0
 TICK_S = 0.25
 START_WAIT_S = 2.0
 ECHO_LATE_S = 3.0
-AGAIN_MAX = 512
 _OWN_KINDS = b"HQBNRGD"
 
 # (publishing process, its number there, names, body)
@@ -117,7 +116,7 @@ class Relay(Listener):
         self._link.publish_last(f"to:{publisher}", b"N %s %s %d\n" % (self._id, channel.encode(), offset))
 
     def _send_again(self, asker: str, channel: str, offset: int) -> None:
-        start, entries = self._sent.since(channel, offset, AGAIN_MAX)
+        start, entries = self._sent.since(channel, offset)
         about, name = f"to:{asker}", channel.encode()
         if start > offset:
             self._link.publish(about, b"G %s %s %d\n" % (self._id, name, start))

@@ -14,9 +14,12 @@ No I/O and no clock of its own: times are passed in, in seconds.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 SENT_BYTES_MAX = 33_554_432
 SENT_AGE_S = 150.0
+AGAIN_MAX = 512
+AGAIN_BYTES_MAX = 1_048_576
 HELD_MAX = 10_000
 HELD_BYTES_MAX = 8_388_608
 # An entry that is late, not lost, fills its gap within this.
@@ -74,16 +77,20 @@ class Sent:
         """Channel → offset of its last entry."""
         return {channel: log.first + len(log.entries) - 1 for channel, log in self._logs.items()}
 
-    def since(self, channel: str, first: int, count: int) -> tuple[int, list[Entry]]:
-        """Up to `count` entries from `first` on, or from the oldest that is kept: (offset of its first, entries)."""
+    def since(self, channel: str, first: int) -> tuple[int, list[Entry]]:
+        """(offset, entries) from `first` on, or from the oldest that is kept; as many as are sent again at once."""
         log = self._logs.get(channel)
         if log is None:
             return first, []
         start = max(first, log.first)
-        entries = log.entries
-        return start, [
-            entries[index] for index in range(start - log.first, min(len(entries), start - log.first + count))
-        ]
+        some: list[Entry] = []
+        size = 0
+        for entry in islice(log.entries, start - log.first, start - log.first + AGAIN_MAX):
+            size += len(entry[0]) + len(entry[1])
+            if some and size > AGAIN_BYTES_MAX:
+                break
+            some.append(entry)
+        return start, some
 
 
 class Stream:

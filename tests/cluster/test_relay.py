@@ -46,7 +46,7 @@ class End:
             assert task is not None
             task.cancel()
         await asyncio.sleep(0.05)
-        await link._client.aclose()
+        await client.close(link._client)
 
 
 async def until(true: Callable[[], bool], timeout_s: float = 15.0) -> None:
@@ -208,3 +208,18 @@ async def test_a_cluster_is_used_by_sharded_channels(tmp_path: Path) -> None:
         await node.aclose()
         redis.terminate()
         redis.wait()
+
+
+async def test_sentinel_says_where_the_master_is(tmp_path: Path, redis_url: str) -> None:
+    port, master = free_port(), redis_url.rpartition(":")[2].partition("/")[0]
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor parley 127.0.0.1 {master} 1\n")
+    sentinel = subprocess.Popen(["redis-server", str(configuration), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        async with ends(f"redis+sentinel://127.0.0.1:{port}/parley") as (a, b):
+            for number in range(50):
+                a.send(str(number), "1", "2")
+            await until(lambda: len(b.heard) == 50)
+    finally:
+        sentinel.terminate()
+        sentinel.wait()

@@ -33,9 +33,9 @@ def test_what_was_lost_is_asked_for_and_handed_on_in_order(lost: list[bool], ord
         if wanted is None:
             break
         assert stream.wanted(at) is None, "asked twice for the same"
-        start, entries = sent.since("1", wanted, answer)
+        start, entries = sent.since("1", wanted)
         assert start == wanted
-        for number, (head, body) in enumerate(entries):
+        for number, (head, body) in enumerate(entries[:answer]):  # the rest of it is lost as well
             handed += stream.arrive(start + number, head + body, at)
     assert handed == [entry(offset) for offset in range(1, len(lost) + 1)]
     assert not stream.behind
@@ -88,12 +88,12 @@ def test_what_is_kept_is_bounded_by_bytes_and_by_age() -> None:
         sent.add(str(number % 2), (b"head", b"b" * 96), 10.0 + number)
     assert sent.bytes <= 1_000
     assert sent.positions() == {"0": 50, "1": 50}
-    start, entries = sent.since("0", 1, 1_000)
+    start, entries = sent.since("0", 1)
     assert (start, len(entries)) == (46, 5)
-    assert sent.since("0", 48, 2) == (48, [(b"head", b"b" * 96)] * 2)
+    assert sent.since("0", 49) == (49, [(b"head", b"b" * 96)] * 2)
     sent.expire(109.0 + streams.SENT_AGE_S + 1)
     assert sent.bytes == 0
-    assert sent.since("0", 1, 10) == (51, [])
+    assert sent.since("0", 1) == (51, [])
     assert sent.next_offset("0") == 51
 
 
@@ -104,3 +104,14 @@ def test_what_is_gone_is_skipped() -> None:
     assert stream.arrive(5, entry(5), 10.0) == []
     assert stream.skip_to(5, 10.1) == [entry(5)]
     assert not stream.behind
+
+
+def test_what_is_sent_again_at_once_is_bounded() -> None:
+    sent = Sent()
+    for _ in range(streams.AGAIN_MAX + 5):
+        sent.add("few", (b"h", b"b"), 1.0)
+    for _ in range(5):
+        sent.add("large", (b"h", b"b" * (streams.AGAIN_BYTES_MAX // 2)), 1.0)
+    assert len(sent.since("few", 1)[1]) == streams.AGAIN_MAX
+    assert len(sent.since("large", 1)[1]) == 1
+    assert len(sent.since("large", 5)[1]) == 1
