@@ -16,17 +16,21 @@ from typing import Any
 
 from contract import chat, chat_commands
 from contract.rooms import user_room
+from models.context import now
 from models.conversations.store import ConversationStore
 from ops.metrics import RELAY
 from realtime.publisher import Publisher
 
 log = logging.getLogger("parley.repair")
 
-USERS_AT_ONCE = 100
+# The embedded database takes ever longer for each when asked for more.
+USERS_AT_ONCE = 10
 GATHER_S = 0.2
 RETRY_S = 1.0
 # A message is told of this long after it got its time, at the latest; and clocks of processes differ.
 MARGIN = timedelta(seconds=10)
+# Conversations that were active lately are looked at first: what nobody was told of is most likely there.
+LATELY = timedelta(days=1)
 
 
 class Repair:
@@ -100,12 +104,14 @@ class Repair:
         users = list(self._connected())
         here = set(users)
         told: set[str] = set()
-        for first in range(0, len(users), USERS_AT_ONCE):
-            news = await self._store.with_news(users[first : first + USERS_AT_ONCE], since)
-            for conversation_id, participants, last_seq in news:
-                if conversation_id in told or last_seq == 0:
-                    continue
-                told.add(conversation_id)
-                rooms = [user_room(user_id) for user_id in participants if user_id in here]
-                await self._tell_end(conversation_id, last_seq, rooms)
+        border = now() - LATELY
+        for active in ({"$gte": border}, {"$lt": border}):
+            for first in range(0, len(users), USERS_AT_ONCE):
+                some = users[first : first + USERS_AT_ONCE]
+                for conversation_id, participants, last_seq in await self._store.with_news(some, since, active):
+                    if conversation_id in told or last_seq == 0:
+                        continue
+                    told.add(conversation_id)
+                    rooms = [user_room(user_id) for user_id in participants if user_id in here]
+                    await self._tell_end(conversation_id, last_seq, rooms)
         return len(told)

@@ -98,12 +98,12 @@ class ConversationStore:
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         return found
 
-    async def with_news(self, user_ids: Sequence[str], since: datetime) -> list[tuple[str, list[str], int]]:
-        """Conversations of these users active since then, or with messages beyond their stored head.
-
-        Each as (id, participants, last seq).
-        """
-        query = {"participant_ids": {"$in": list(user_ids)}}
+    async def with_news(
+        self, user_ids: Sequence[str], since: datetime, active: Document
+    ) -> list[tuple[str, list[str], int]]:
+        """Of these users' conversations whose last activity is `active`: those with any since `since`, or with messages
+        beyond their stored head. Each as (id, participants, last seq)."""
+        query = {"participant_ids": {"$in": list(user_ids)}, "updated_at": active}
         fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1}
         found: list[Document] = await self._conversations.find(query, fields).to_list(None)
         beyond: dict[str, int] = await self.mover.beyond({document["_id"]: document["last_seq"] for document in found})
