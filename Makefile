@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 .PHONY: run test check contract seed bench help install install-dev
 
 help:
-	@echo "make run       start the server (embedded database, nothing else needed)"
+	@echo "make run       start the server (embedded database, nothing else needed); WEB=4: four processes on one port"
 	@echo "make test      install what the tests need and run them all"
 	@echo "make check     lint, types, import rules, stale documents"
 	@echo "make contract  write the documents and types made from contract/"
@@ -29,8 +29,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+WEB ?= 1
 run: install
-	@exec $(BIN)/python server.py
+	@exec $(BIN)/python $(if $(filter 1,$(WEB)),server.py,formation.py --web $(WEB))
 
 check: install-dev
 	$(BIN)/ruff check .

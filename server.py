@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -40,6 +39,7 @@ from models.notifications import document as notification_document
 from models.notifications.actions import Notifications
 from models.notifications.store import NotificationStore
 from models.presence.actions import PresenceActions
+from models.processes.actions import Processes
 from models.sessions import document as session_document
 from models.sessions.actions import Sessions
 from models.sessions.store import SessionStore
@@ -47,15 +47,18 @@ from models.typing.actions import TypingSignals
 from models.users import document as user_document
 from models.users.actions import Users
 from models.users.store import UserStore
-from ops import logs
+from ops import collector, logs
 from ops.health import Health
-from realtime import adapters
+from ops.lag import LoopLag
+from realtime import adapters, drain
+from realtime.admission import Admission
 from realtime.connections import Connections
 from realtime.engine import SocketServer
 from realtime.presence import PresenceTracker
 from realtime.publisher import Publisher
 from rest import chat as chat_routes
 from rest import cors, docs, pages
+from rest.admin import add_admin
 from rest.endpoint import Rest
 from rest.health import HealthRoutes, metrics
 from rest.identity import IdentityRoutes
@@ -94,9 +97,11 @@ class Server:
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
+        self.sio.eio.route = settings.route
         self.adapter.hand_over(self.sio.recovery)
         self.publisher = Publisher(self.adapter.manager)
         self.connections = Connections(self.publisher, self.adapter.bus, settings.connections_per_user_max)
+        self.lag = LoopLag()
         self._domain()
         self._namespaces()
         self.health = Health(
@@ -104,7 +109,10 @@ class Server:
                 "database": self.database.ping_ms, "redis": self.adapter.ping_ms,
                 "sms": None, "email": None, "push": None,
             },
-            {"connections": lambda: len(self.connections), "commands_running": lambda: self.gate.running},
+            {
+                "connections": lambda: len(self.connections), "commands_running": lambda: self.gate.running,
+                "loop_lag_ms": lambda: round(self.lag.seconds * 1000, 3),
+            },
         )  # fmt: skip
         self.app = self._http()
 
@@ -135,7 +143,8 @@ class Server:
 
     def _namespaces(self) -> None:
         limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
-        self.gate = Gate(self.tokens, self.sessions, self.connections, limits)
+        self.admission = Admission(self.connections, self.settings.connections_max, self.lag)
+        self.gate = Gate(self.tokens, self.sessions, self.connections, limits, self.admission)
         rooms = self.sio.manager
         looking = Looking(rooms, self.connections, self.adapter.bus)
         namespaces: list[Namespace] = [
@@ -159,6 +168,8 @@ class Server:
         chat_routes.add_chat(rest, self.chat)
         chat_routes.add_notifications(rest, self.notifications)
         HealthRoutes(self.health).add_to(rest)
+        seen = (self.sio.eio, self.connections, self.admission, self.lag, self.health)
+        add_admin(rest, Processes(*seen, lambda: self.gate.running))
         cors.add_routes(app, rest.routes, self.settings.cors_origins)
         app.router.add_get("/metrics", metrics)
         docs.add_docs(app)
@@ -167,6 +178,7 @@ class Server:
         return app
 
     async def start(self) -> None:
+        self.lag.start()
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
         await self.adapter.start()
@@ -176,15 +188,13 @@ class Server:
 
     async def drain(self) -> None:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
-        self.health.draining = self.gate.draining = True
-        deadline = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
+        self.health.draining = True
         self.sio.refuse_new()
-        while self.gate.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - an event for
-            await asyncio.sleep(0.02)  # this would cost every command a set and a clear
-        self.sio.close_all()
-        await asyncio.sleep(0.05)  # lets the last packets out
+        linger = not self.adapter.alone
+        await drain.drain(self.sio.eio, lambda: self.gate.running, self.settings.drain_timeout_s, linger)
 
     async def stop(self) -> None:
+        self.lag.stop()
         await self.typing.stop()
         await self.tracker.stop()
         await self.connections.stop()
@@ -244,27 +254,19 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
         print(f"parley listening on http://{settings.host}:{port}", flush=True)
         await stopping.wait()
         log.info("draining")
+        if settings.port_shared:
+            await site.stop()  # who comes now comes to a process that stays
         await server.drain()
     finally:
         await runner.cleanup()
         await server.stop()
 
 
-def spare_the_collector() -> None:
-    """What was imported stays; and connections are freed without the garbage collector, which need not look so often.
-
-    By default it walked over every connection again and again while messages came and went.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
-
-
 def main() -> int:
-    spare_the_collector()
+    collector.spare()
     try:
         settings = configuration.load()
-        logs.configure(settings.log_level, settings.data_dir / "logs")
+        logs.configure(settings.log_level, settings.data_dir / "logs", settings.route)
         try:
             import uvloop
         except ImportError:

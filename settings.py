@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +18,25 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times end in their unit. `mongo_url` None means the embedded database, `redis_url` None one process."""
+    """Times end in their unit. `mongo_url` None means the embedded database, `redis_url` None one process.
+
+    `route` names this process to a proxy in front, see docs/decisions/0014.
+    """
 
     env: str = "development"
     host: str = "127.0.0.1"
     port: int = 8000
+    port_shared: bool = False
     data_dir: Path = field(default_factory=lambda: Path("data"))
     mongo_url: str | None = field(default=None, repr=False)
     mongo_db: str = "parley"
     redis_url: str | None = field(default=None, repr=False)
+    route: str = ""
     jwt_secret: str | None = field(default=None, repr=False)
     jwt_secret_previous: str | None = field(default=None, repr=False)
     rate_limit_scale: float = 1.0
     connections_per_user_max: int = 20
+    connections_max: int = 20_000
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
     access_token_ttl_s: int = 900
@@ -72,14 +79,17 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         env=env.get("PARLEY_ENV") or "development",
         host=env.get("HOST") or "127.0.0.1",
         port=_whole(env, "PORT", 8000, 0, 65535),
+        port_shared=env.get("PORT_SHARED") == "1",
         data_dir=Path(env.get("DATA_DIR") or "data").absolute(),
         mongo_url=env.get("MONGO_URL") or None,
         mongo_db=env.get("MONGO_DB") or "parley",
         redis_url=env.get("REDIS_URL") or None,
+        route=env.get("ROUTE", ""),
         jwt_secret=env.get("JWT_SECRET") or None,
         jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS") or None,
         rate_limit_scale=_number(env, "RATE_LIMIT_SCALE", 1.0, 0, 1e6),
         connections_per_user_max=_whole(env, "MAX_CONNECTIONS_PER_USER", 20, 1, 1_000_000),
+        connections_max=_whole(env, "CONNECTIONS_MAX", 20_000, 1, 10_000_000),
         cors_origins=tuple(o.strip() for o in env.get("CORS_ORIGINS", "").split(",") if o.strip()),
         trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
         access_token_ttl_s=_whole(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400),
@@ -94,9 +104,16 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def environment(**changes: str) -> dict[str, str]:
+    """The environment for a process that is started with other settings than this one's."""
+    return {**os.environ, **changes}
+
+
 def _check(settings: Settings) -> None:
     if settings.env not in ("development", "production"):
         raise SettingsError(f"PARLEY_ENV must be development or production, not {settings.env!r}")
+    if not re.fullmatch("[A-Za-z0-9]{0,16}", settings.route):
+        raise SettingsError(f"ROUTE must be at most 16 letters and digits, such as w1, not {settings.route!r}")
     if settings.mongo_url and not settings.jwt_secret:
         raise SettingsError("JWT_SECRET is required when MONGO_URL is set: every process must share it")
     for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):

@@ -1,8 +1,8 @@
-"""Clients of Parley's public contract: REST identity, and a `Person` who holds one live connection.
+"""Clients of Parley's public contract: a `Person` who holds one live connection, beside `bench.rest`.
 
 Nothing here imports the server, so what works for these clients works for anyone who has read the contract. A `Person`
-does what a good application does: waits when told `rate_limited`, repeats after a drop what got no answer, renews its
-token when warned, and fetches by `chat:sync` whatever it missed.
+does what a good application does: waits when told `rate_limited` or `over_capacity`, repeats after a drop what got no
+answer, renews its token when warned, and fetches by `chat:sync` whatever it missed.
 """
 
 from __future__ import annotations
@@ -16,66 +16,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import aiohttp
 import socketio
 
-Json = dict[str, Any]
+from bench.rest import Account, CommandError, Json, Patience, Rest
+
+__all__ = ["Account", "CommandError", "ConnectionDroppedError", "Json", "Person", "Reply", "Rest"]
+
 EventListener = Callable[[Json], None]
 MessageListener = Callable[[Json, bool], None]  # (message, fetched): fetched by sync rather than told by an event
 
 CHAT = "/chat"
 ACK_TIMEOUT_S = 30.0
 RETURN_TIMEOUT_S = 60.0
-PATIENCE_S = 600.0  # registering a crowd under the default limits takes minutes, and that is the limits working
 GAP_GRACE_S = 1.0  # an own acknowledgement may overtake another's event for a moment; that is not yet a gap
 NAMESPACE_OF = {"notification": "/system", "offer": "/offers"}  # the others are named as their commands
 
 
-class CommandError(Exception):
-    """The error object of a refused command, request or connection."""
-
-    def __init__(self, error: Json) -> None:
-        self.code = str(error.get("code", "unknown"))
-        self.message = str(error.get("message", ""))
-        self.details = error.get("details")
-        self.retry_after_ms: int | None = error.get("retry_after_ms")
-        super().__init__(f"{self.code}: {self.message} {self.details or ''}".rstrip())
-
-
 class ConnectionDroppedError(Exception):
     """The connection ended or stayed silent before the acknowledgement came: the outcome is unknown."""
-
-
-class _Patience:
-    """Waits as long as the server asks on `rate_limited`, up to a total; any other error is raised at once."""
-
-    def __init__(self) -> None:
-        self._ends_at = time.monotonic() + PATIENCE_S
-
-    def lasts(self, pause_s: float = 0) -> bool:
-        return time.monotonic() + pause_s < self._ends_at
-
-    async def wait(self, error: CommandError) -> None:
-        pause_s = (error.retry_after_ms or 1000) / 1000
-        if error.code != "rate_limited" or not self.lasts(pause_s):
-            raise error
-        await asyncio.sleep(pause_s)
-
-
-@dataclass(slots=True)
-class Account:
-    """A user, and the tokens of one session."""
-
-    user: Json
-    tokens: Json
-
-    @property
-    def id(self) -> str:
-        return str(self.user["id"])
-
-    @property
-    def access_token(self) -> str:
-        return str(self.tokens["access_token"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +45,10 @@ class Reply:
     acked_at: float
 
 
-class Rest:
-    """The HTTP side for all accounts. It keeps no cookies, so no account's cookie rides on another's request."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        timeout = aiohttp.ClientTimeout(total=120)
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout)
-
-    async def __aenter__(self) -> Rest:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    async def request(self, method: str, path: str, body: Json | None = None, token: str | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        patience = _Patience()
-        while True:
-            async with self._session.request(method, self.url + path, json=body, headers=headers) as response:
-                answer = await response.json() if response.content_type == "application/json" else None
-                if response.status < 400:
-                    return answer
-                unreadable = {"code": f"http_{response.status}", "message": response.reason or ""}
-                error = CommandError((answer or {}).get("error", unreadable))
-            await patience.wait(error)
-
-    async def register(self, email: str, password: str, name: str, **fields: Any) -> Account:
-        fields |= {"email": email, "password": password, "name": name}
-        return Account(**await self.request("POST", "/api/v1/auth/register", fields))
-
-    async def login(self, email: str, password: str) -> Account:
-        return Account(**await self.request("POST", "/api/v1/auth/login", {"email": email, "password": password}))
-
-    async def register_or_login(self, email: str, password: str, name: str, **fields: Any) -> Account:
-        try:  # in this order, because a failed log-in counts towards a lockout and a taken address does not
-            return await self.register(email, password, name, **fields)
-        except CommandError as error:
-            if error.code != "email_taken":
-                raise
-            return await self.login(email, password)
-
-    async def refresh(self, account: Account) -> None:
-        body = {"refresh_token": account.tokens["refresh_token"]}
-        account.tokens = (await self.request("POST", "/api/v1/auth/refresh", body))["tokens"]
-
-
 class Person:
-    """An account with one live WebSocket connection to the chosen namespaces."""
+    """An account with one live connection to the chosen namespaces, over the transports of Engine.IO in this order."""
+
+    transports: tuple[str, ...] = ("websocket",)
 
     def __init__(self, rest: Rest, account: Account, namespaces: tuple[str, ...] = (CHAT,)) -> None:
         self.account = account
@@ -148,6 +62,7 @@ class Person:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._online = asyncio.Event()
         self._refusals: dict[str, Json] = {}
+        self._welcome_at = 0.0
         self._greeted = False
         self._socket = socketio.AsyncClient(handle_sigint=False, reconnection_delay=0.5, reconnection_delay_max=5)
         for namespace in namespaces:
@@ -157,15 +72,23 @@ class Person:
             self._socket.on("disconnect", self._dropped, namespace=namespace)
 
     async def connect(self) -> None:
-        # A function, because it is asked again at every reconnection, when the token may be a newer one.
+        # Functions, because each reconnection asks again: the token may be newer, and a refusal may have said when.
         how = {"auth": lambda: {"token": self.account.access_token}, "wait_timeout": ACK_TIMEOUT_S}
-        try:
-            names = list(self._namespaces)
-            await self._socket.connect(self._rest.url, transports=["websocket"], namespaces=names, **how)
-        except socketio.exceptions.ConnectionError:
-            for refusal in self._refusals.values():
-                raise CommandError(refusal) from None
-            raise
+        names, patience = list(self._namespaces), Patience()
+        while True:
+            self._refusals.clear()
+            try:
+                await self._socket.connect(self._where, transports=list(self.transports), namespaces=names, **how)
+                return
+            except socketio.exceptions.ConnectionError:
+                if not self._refusals:
+                    raise
+            await patience.wait(CommandError(next(iter(self._refusals.values()))))
+
+    async def _where(self) -> str:
+        """The address, which is asked before every attempt: the moment to wait as long as the last refusal said."""
+        await asyncio.sleep(self._welcome_at - time.monotonic())
+        return self._rest.url
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -191,7 +114,7 @@ class Person:
 
     async def ask(self, command: str, payload: Json, namespace: str | None = None) -> Reply:
         prefix = command.partition(":")[0]
-        where, patience = namespace or NAMESPACE_OF.get(prefix, f"/{prefix}"), _Patience()
+        where, patience = namespace or NAMESPACE_OF.get(prefix, f"/{prefix}"), Patience()
         while True:
             try:
                 return await self._attempt(command, payload, where)
@@ -282,7 +205,9 @@ class Person:
         self._greeted = self._greeted or namespace == CHAT
 
     def _refused(self, namespace: str, error: Any) -> None:
-        self._refusals[namespace] = error.get("data", {}) if isinstance(error, dict) else {"message": str(error)}
+        refusal: Json = error.get("data", {}) if isinstance(error, dict) else {"message": str(error)}
+        self._refusals[namespace] = refusal
+        self._welcome_at = time.monotonic() + (refusal.get("retry_after_ms") or 0) / 1000
 
     def _dropped(self, reason: str) -> None:
         self._online.clear()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from contract import chat_commands, chat_rest, identity, presence, system, typing
+from contract import admin, chat_commands, chat_rest, identity, presence, system, typing
 from contract.registry import COMMANDS, ENDPOINTS, EVENTS
 
-__all__ = ["COMMANDS", "ENDPOINTS", "EVENTS", "chat_commands", "chat_rest", "identity", "presence", "system", "typing"]
+__all__ = [
+    "COMMANDS", "ENDPOINTS", "EVENTS", "admin", "chat_commands", "chat_rest", "identity", "presence", "system",
+    "typing",
+]  # fmt: skip
 
 VERSION = "0.1.0"

@@ -49,6 +49,7 @@ _ROWS = (
     ErrorSpec("too_many_connections", 429, False, "This user has the most connections allowed; close one first."),
     ErrorSpec("unavailable", 503, True, "The service cannot answer right now; try again."),
     ErrorSpec("timeout", 504, True, "This took too long; try again with the same client_id."),
+    ErrorSpec("over_capacity", 503, True, "This server has all it can serve right now; wait and try again."),
     ErrorSpec("internal_error", 500, True, "Something failed on our side; quote the request id."),
 )
 

@@ -85,6 +85,18 @@ PREFERENCES = Command(
 NOTIFICATION_EVENT = Event("system:notification", "/system", NotificationEvent, "Something the user should know.")
 
 
+class Draining(Resource):
+    """`retry_after_ms` is drawn for each connection, so that not all come back in the same moment."""
+
+    retry_after_ms: int
+
+
+DRAINING_EVENT = Event(
+    "system:draining", "/system", Draining,
+    "This server process goes and closes the connection now (1012); connect again after the time it says.",
+)  # fmt: skip
+
+
 class ComponentHealth(Resource):
     """`status`: up, down, or not_configured. `detail` says why."""
 

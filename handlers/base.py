@@ -26,7 +26,7 @@ from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import COMMANDS as COMMANDS_TOTAL
 from ops.metrics import CONNECTS_REFUSED, ERRORS
 from realtime.connections import Connection
-from realtime.engine import DRAIN_RETRY_MS, acknowledge
+from realtime.engine import acknowledge
 from realtime.inbox import Overlapping
 from realtime.namespace import ConnectRefused, Incoming
 from realtime.recovery import Claim, Parted
@@ -120,16 +120,17 @@ class Namespace:
         request_id = new_request_id()
         REQUEST_ID.set(request_id)
         try:
-            identity = await self.gate.authenticate(auth)
-            before = await claim.begin(member, identity.user_id) if claim is not None else None
-            connection = await self.gate.connections.attach(member, identity)
-            # A revocation that came while we looked closed whoever was attached then, and we were not yet.
-            self.gate.sessions.require_not_revoked(identity.session_id)
-            context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
-            if before is None:
-                await self.entered(connection, member, context)
-            else:
-                await self.returned(connection, member, context, before)
+            with self.gate.admission.entry(member.session):
+                identity = await self.gate.authenticate(auth)
+                before = await claim.begin(member, identity.user_id) if claim is not None else None
+                connection = await self.gate.connections.attach(member, identity)
+                # A revocation that came while we looked closed whoever was attached then, and we were not yet.
+                self.gate.sessions.require_not_revoked(identity.session_id)
+                context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
+                if before is None:
+                    await self.entered(connection, member, context)
+                else:
+                    await self.returned(connection, member, context, before)
         except Exception as error:
             self.gate.connections.detach(member)
             known = self._known(f"connect {self.name}", error)
@@ -192,8 +193,6 @@ class Namespace:
         gate, connection = self.gate, member.session.owner
         if connection is None:
             raise ParleyError("unauthenticated")
-        if gate.draining:  # or the clients' next commands would keep the drain waiting to its time limit
-            raise ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
         identity = connection.identity
         if identity.expires_at <= time.time() and command is not identity_contract.AUTH_REFRESH:
             raise ParleyError("token_expired")

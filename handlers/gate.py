@@ -8,6 +8,7 @@ from typing import Any
 
 from contract.errors import ParleyError
 from models.sessions.actions import Sessions
+from realtime.admission import Admission
 from realtime.connections import Connections
 from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
@@ -18,13 +19,15 @@ TOKENS_KEPT = 4_096
 class Gate:
     """What every namespace asks: who is this, are they still logged in, how much have they asked for."""
 
-    def __init__(self, tokens: Tokens, sessions: Sessions, connections: Connections, limits: CommandLimits) -> None:
+    def __init__(
+        self, tokens: Tokens, sessions: Sessions, connections: Connections, limits: CommandLimits, admission: Admission
+    ) -> None:
+        self.admission = admission
         self.tokens = tokens
         self.sessions = sessions
         self.connections = connections
         self.limits = limits
         self.running = 0
-        self.draining = False
         self._verified: OrderedDict[str, Identity] = OrderedDict()
 
     async def authenticate(self, auth: Any) -> Identity:

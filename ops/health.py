@@ -24,7 +24,7 @@ class Health:
     def __init__(self, probes: dict[str, Probe | None], figures: dict[str, Callable[[], float]]) -> None:
         self._probes = probes
         self._figures = figures
-        self._started_at = datetime.now(UTC)
+        self.started_at = datetime.now(UTC)
         self._cached: tuple[float, dict[str, ComponentHealth]] | None = None
         self._asking = asyncio.Lock()
         self.draining = False
@@ -38,15 +38,14 @@ class Health:
 
     async def detailed(self) -> DetailedHealth:
         components = await self._components()
-        uptime_s = (datetime.now(UTC) - self._started_at).total_seconds()
+        uptime_s = (datetime.now(UTC) - self.started_at).total_seconds()
         return DetailedHealth(
             status=self._status(components),
             version=VERSION,
-            started_at=format_time(self._started_at),
+            started_at=format_time(self.started_at),
             uptime_s=int(uptime_s),
             components=components,
             performance={
-                "loop_lag_ms": await _loop_lag_ms(),
                 "cpu_s": round(time.process_time(), 3),
                 "memory_mib": round(_memory_mib(), 1),
                 "open_files_max": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -81,13 +80,6 @@ class Health:
         except Exception as error:  # a probe's every failure means the same: down
             return ComponentHealth(status="down", latency_ms=None, detail=type(error).__name__)
         return ComponentHealth(status="up", latency_ms=round(latency_ms, 2), detail=None)
-
-
-async def _loop_lag_ms() -> float:
-    """How late the loop wakes a task that asked for no delay: what every client waits on top."""
-    started = time.perf_counter()
-    await asyncio.sleep(0)
-    return round((time.perf_counter() - started) * 1000, 3)
 
 
 def _memory_mib() -> float:

@@ -18,13 +18,13 @@ from pathlib import Path
 from pythonjsonlogger.json import JsonFormatter
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-_PROCESS = secrets.token_hex(4)
+PROCESS_ID = secrets.token_hex(4)
 _numbers = itertools.count(1)
 
 
 def new_request_id() -> str:
     """Unique across processes, and cheap: 32 random bits of this process and a running number."""
-    return f"{_PROCESS}{next(_numbers):08x}"
+    return f"{PROCESS_ID}{next(_numbers):08x}"
 
 
 FILE_BYTES_MAX = 10_000_000
@@ -43,19 +43,24 @@ class _RequestId(logging.Filter):
         return True
 
 
-def configure(level: str, directory: Path | None) -> None:
-    """Replaces whatever logging was set up. `directory` None: standard output only."""
+def configure(level: str, directory: Path | None, route: str = "") -> None:
+    """Replaces whatever logging was set up. `directory` None: standard output only.
+
+    Processes with routes may share a directory: each has a file of its own, since two cannot rotate one.
+    """
     formatter = _Formatter(
         "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
         rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
         datefmt="%Y-%m-%dT%H:%M:%S%z",
+        static_fields={"route": route} if route else {},
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
+        path = directory / (f"parley-{route}.log" if route else "parley.log")
         handlers.append(
             logging.handlers.RotatingFileHandler(
-                directory / "parley.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8"
+                path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8"
             )
         )
     root = logging.getLogger()

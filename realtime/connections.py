@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 from engineio import AsyncServer
@@ -21,6 +22,7 @@ from engineio import AsyncServer
 from contract.catalogue import identity as identity_contract
 from contract.errors import ParleyError
 from contract.registry import EVENTS, NAMESPACES
+from ops.logs import PROCESS_ID
 from ops.metrics import CONNECTIONS, NAMESPACE_CONNECTIONS
 from realtime.bus import Bus
 from realtime.publisher import Publisher
@@ -37,17 +39,24 @@ SWEEP_S = 0.5
 
 
 class Connection:
-    """`looking_at`: conversations this connection joined. `sids`: namespace → Socket.IO id."""
+    """`looking_at`: conversations this connection joined. `sids`: namespace → Socket.IO id. `number` tells its age."""
 
-    __slots__ = ("due", "expiring_told", "identity", "looking_at", "session", "sids")
+    __slots__ = ("connected_at", "due", "expiring_told", "identity", "looking_at", "number", "session", "sids")
 
-    def __init__(self, session: Session, identity: Identity) -> None:
+    def __init__(self, number: int, session: Session, identity: Identity) -> None:
+        self.number = number
+        self.connected_at = time.time()
         self.session = session
         self.identity = identity
         self.due = 0  # the second at which its token is looked at again
         self.sids: dict[str, str] = {}
         self.looking_at: dict[str, None] = {}  # in the order of joining
         self.expiring_told = False
+
+    @property
+    def id(self) -> str:
+        """For administrators. Not the Engine.IO id: whoever knows that can poll for the client."""
+        return f"{PROCESS_ID}-{self.number}"
 
 
 Opened = Callable[[Connection], Awaitable[None]]
@@ -60,7 +69,8 @@ class Connections:
     def __init__(self, publisher: Publisher, bus: Bus, user_max: int) -> None:
         self._publisher = publisher
         self._user_max = user_max
-        self._count = 0
+        self._numbers = itertools.count(1)
+        self._all: dict[int, Connection] = {}  # by number, and so in order
         self._by_user: dict[str, set[Connection]] = defaultdict(set)
         self._by_session: dict[str, set[Connection]] = defaultdict(set)
         self._due: dict[int, set[Connection]] = {}
@@ -69,10 +79,19 @@ class Connections:
         self.opened: list[Opened] = []
         self.closed: list[Closed] = []
         bus.subscribe("session_revoked", self._session_revoked)
-        CONNECTIONS.set_function(lambda: self._count)
+        CONNECTIONS.set_function(lambda: len(self._all))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._all)
+
+    def find(self, connection_id: str) -> Connection | None:
+        process, _, number = connection_id.partition("-")
+        return self._all.get(int(number)) if process == PROCESS_ID and number.isdecimal() else None
+
+    def after(self, number: int, among: Collection[Connection] | None = None) -> Iterator[Connection]:
+        """Those that came later than `number`, in order; of all, or of some."""
+        those = self._all.values() if among is None else sorted(among, key=lambda one: one.number)
+        return (connection for connection in those if connection.number > number)
 
     def of_user(self, user_id: str) -> set[Connection]:
         return self._by_user.get(user_id, set())
@@ -92,8 +111,8 @@ class Connections:
         if connection is None:
             if len(self._by_user.get(identity.user_id, ())) >= self._user_max:
                 raise ParleyError("too_many_connections")
-            connection = session.owner = Connection(session, identity)
-            self._count += 1
+            connection = session.owner = Connection(next(self._numbers), session, identity)
+            self._all[connection.number] = connection
             self._by_user[identity.user_id].add(connection)
             self._by_session[identity.session_id].add(connection)
             self._watch(connection)
@@ -119,7 +138,7 @@ class Connections:
         if connection.sids:
             return
         member.session.owner = None
-        self._count -= 1
+        del self._all[connection.number]
         self._due.get(connection.due, _NOBODY).discard(connection)
         for index, key in (
             (self._by_user, connection.identity.user_id),

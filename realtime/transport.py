@@ -15,6 +15,7 @@ import engineio
 from aiohttp import web
 from engineio import exceptions, payload
 
+from contract.errors import ParleyError
 from realtime.inbox import Step
 from realtime.outbox import Flusher
 from realtime.packets import opening
@@ -26,6 +27,7 @@ from realtime.wheel import TICK_S, TimerWheel
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
 LAST_WORDS_S = 1.0
+LEAVING_RETRY_MS = 1_000
 
 
 class Above(Protocol):
@@ -81,9 +83,15 @@ def keeps_offsets(request: web.Request) -> bool:
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """`above` is set by the Socket.IO server that makes this one; the rest are python-engineio's options."""
+    """`above` is set by the Socket.IO server that makes this one; the rest are python-engineio's options.
+
+    `route` names this process in the ids of its sessions, for a proxy in front (docs/decisions/0014). Once it is
+    `leaving` no session begins here any more.
+    """
 
     above: Above
+    route = ""
+    leaving = False
     connect_timeout_s: float
     allows: Callable[[str | None, str], bool]
 
@@ -93,6 +101,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.flusher = Flusher()
         self.wheel = TimerWheel(min(TICK_S, self.ping_timeout / 20))
         self._last_words: dict[str, list[Any]] = {}
+
+    def generate_id(self) -> str:
+        made: str = super().generate_id()
+        return f"{made}.{self.route}" if self.route else made
 
     def make_link(self, listener: Listener, offsets: bool = False) -> WebSocketLink:
         return WebSocketLink(listener, self.flusher, self.wheel, self.max_http_buffer_size, offsets)
@@ -112,6 +124,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         query = parse_qs(request.query_string)
         transport, sid = query.get("transport"), query.get("sid", [""])[0]
+        if self.leaving and not sid:  # 503: a proxy goes on to another process, and clients try again by themselves
+            raise ParleyError("unavailable", "This server is going away.", retry_after_ms=LEAVING_RETRY_MS)
         upgrade = request.method == "GET" and transport == ["websocket"] and "j" not in query
         accept = accept_key(request) if upgrade and "Upgrade" in request.headers else None
         if accept is not None and not sid and query.get("EIO") == ["4"] and self._allowed(request):

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: a real Redis, Node with the real Socket.IO client, and a real browser.
+# Installs what the tests need beside Python: a real Redis, the real proxies, Node with the real Socket.IO client, and a
+# real browser.
 # Debian packages come by apt when missing and we are root; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v nginx >/dev/null || missing+=(nginx)
+command -v haproxy >/dev/null || missing+=(haproxy)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
@@ -13,7 +16,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # RUNLEVEL=1: the packages' own services are not started; the tests start theirs.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   else
     echo "the tests need: ${missing[*]}" >&2
     exit 1

@@ -160,10 +160,14 @@ class Crowd:
         email = f"{name.lower()}{self._count}.{secrets.token_hex(6)}@example.test"
         return await self.rest.register(email, PASSWORD, name, **fields)
 
-    async def connect(self, account: Account, namespaces: tuple[str, ...] = NAMESPACES, url: str = "") -> Person:
+    async def connect(
+        self, account: Account, namespaces: tuple[str, ...] = NAMESPACES, url: str = "",
+        transports: tuple[str, ...] = ("websocket",),
+    ) -> Person:  # fmt: skip
         """One more device of an account; `url` puts it on another server than the crowd's."""
         rest = Rest(url) if url else self.rest
         person = Person(rest, account, namespaces)
+        person.transports = transports
         self._people.append(person)
         await person.connect()
         return person

@@ -31,6 +31,7 @@ export type ErrorCode =
   "too_many_connections" |
   "unavailable" |
   "timeout" |
+  "over_capacity" |
   "internal_error";
 
 export interface AuthExpiring {
@@ -49,11 +50,37 @@ export interface AuthRevoked {
   reason: "expired" | "logged_out" | "password_changed" | "refresh_reused" | "revoked";
 }
 
+/** Connections that do not read just now, and the bytes that wait for them. */
+export interface Backlog {
+  connections: number;
+  bytes: number;
+}
+
 /** `status`: up, down, or not_configured. `detail` says why. */
 export interface ComponentHealth {
   status: "down" | "not_configured" | "up";
   latency_ms: number | null;
   detail: string | null;
+}
+
+export interface ConnectionInfo {
+  id: string;
+  user_id: string;
+  session_id: string;
+  namespaces: string[];
+  transport: "polling" | "websocket";
+  connected_at: string;
+  waiting_bytes: number;
+}
+
+export interface ConnectionList {
+  process: ProcessInfo;
+  items: ConnectionInfo[];
+  next_cursor: string | null;
+}
+
+export interface ConnectionTarget {
+  connection_id: string;
 }
 
 /** As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own. */
@@ -115,6 +142,11 @@ export interface Device {
   id?: string | null;
   name?: string | null;
   platform?: string | null;
+}
+
+/** `retry_after_ms` is drawn for each connection, so that not all come back in the same moment. */
+export interface Draining {
+  retry_after_ms: number;
 }
 
 /** `version`, when sent, makes the edit fail with message_version_stale if the message changed meanwhile. */
@@ -186,6 +218,12 @@ export interface List {
   limit?: number;
   archived?: boolean | null;
   type?: "direct" | "group" | null;
+}
+
+export interface ListConnections {
+  user_id?: string | null;
+  cursor?: string | null;
+  limit?: number;
 }
 
 export interface ListNotifications {
@@ -323,6 +361,31 @@ export interface PresenceData {
 export interface Presences {
   presences: Presence[];
   refused: string[];
+}
+
+/** `id` begins the request ids that this process makes; `route` is its ROUTE, or empty. */
+export interface ProcessInfo {
+  id: string;
+  route: string;
+  pid: number;
+  started_at: string;
+  uptime_s: number;
+}
+
+/** `connections` are logged in; `sessions` are all of Engine.IO's, those that never log in included. */
+export interface ProcessStats {
+  process: ProcessInfo;
+  status: "degraded" | "draining" | "not_ready" | "ready";
+  sessions: number;
+  connections: number;
+  namespaces: Record<string, number>;
+  rooms: number;
+  commands_running: number;
+  log_ins_running: number;
+  loop_lag_ms: number;
+  backlog: Backlog;
+  redis: ComponentHealth;
+  versions: Record<string, string>;
 }
 
 export interface React {
@@ -579,21 +642,23 @@ export interface PresenceEvents {
 }
 
 export interface SystemCommands {
-  /** Renews this connection's login in place with a newer access token of the same user. */
-  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
   /** The caller's notifications, newest first. */
   "notification:list": (payload: ListNotifications, ack: (reply: Ack<NotificationList>) => void) => void;
   /** Marks them read. */
   "notification:read": (payload: ReadNotifications, ack: (reply: Ack<NotificationsRead>) => void) => void;
   /** Tells the caller's preferences, and changes them when fields are sent. */
   "notification:preferences": (payload: SetPreferences, ack: (reply: Ack<PreferencesData>) => void) => void;
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }
 
 export interface SystemEvents {
+  /** Something the user should know. */
+  "system:notification": (payload: NotificationEvent) => void;
+  /** This server process goes and closes the connection now (1012); connect again after the time it says. */
+  "system:draining": (payload: Draining) => void;
   /** The access token ends in about a minute; send auth:refresh. */
   "auth:expiring": (payload: AuthExpiring) => void;
   /** The session has ended; the server closes the connection next. */
   "auth:revoked": (payload: AuthRevoked) => void;
-  /** Something the user should know. */
-  "system:notification": (payload: NotificationEvent) => void;
 }

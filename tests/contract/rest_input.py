@@ -30,6 +30,8 @@ REST_EXAMPLES: dict[tuple[str, str], Callable[[Stage], Json]] = {
         "current_password": PASSWORD, "new_password": PASSWORD[::-1],
     },
     ("DELETE", "/api/v1/auth/sessions/{session_id}"): lambda s: {"session_id": "s_1"},
+    ("GET", "/api/v1/admin/connections"): lambda s: {"user_id": s.ada_id, "limit": 5},
+    ("DELETE", "/api/v1/admin/connections/{connection_id}"): lambda s: {"connection_id": "00000000-1"},
     ("GET", "/api/v1/chat/conversations/{conversation_id}/messages"): lambda s: {
         "conversation_id": s.group, "limit": 5,
     },

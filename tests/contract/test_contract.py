@@ -38,7 +38,7 @@ FROZEN = {
     "invalid_credentials": (401, False), "account_locked": (423, True), "email_taken": (409, False),
     "idempotency_mismatch": (409, False), "message_deleted": (409, False), "message_version_stale": (409, False),
     "conflict": (409, True), "rate_limited": (429, True), "too_many_connections": (429, False),
-    "unavailable": (503, True), "timeout": (504, True), "internal_error": (500, True),
+    "unavailable": (503, True), "timeout": (504, True), "internal_error": (500, True), "over_capacity": (503, True),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ async def send_until_refused(person: Person, conversation_id: str, acked: dict[s
         payload = {"conversation_id": conversation_id, "client_id": client_id, "text": f"this is {client_id}"}
         try:
             reply = await person._attempt("chat:send", payload, "/chat")
-        except (ConnectionDroppedError, CommandError):
+        except ConnectionDroppedError:  # nothing is refused on the way out
             return
         acked[client_id] = reply.data["message"]
 
@@ -95,9 +95,8 @@ async def test_a_command_that_is_running_is_answered_before_the_end(process: Pro
         async with asyncio.timeout(7):
             while (state := await readiness(process.url)) != (503, "draining"):
                 assert state[1] != "ready" or not sending.done()
-        with pytest.raises(CommandError) as caught:
+        with pytest.raises(CommandError, match="Connection error"):  # HTTP 503: clients try again by themselves
             await crowd.connect(waiting, ("/chat",))
-        assert caught.value.code == "unavailable"
         assert not sending.done()
     finally:
         os.kill(database, signal.SIGCONT)

@@ -1,0 +1,1 @@
+"""This web process, as an administrator sees it."""

@@ -1,0 +1,34 @@
+"""How late the event loop is: what every client of this process waits on top of its own work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+EVERY_S = 0.1
+SMOOTHED_OVER_S = 0.5
+
+
+class LoopLag:
+    """A timer measures its own lateness. `seconds` is smoothed: what was counts e times less each half second."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + EVERY_S
+        self._timer = loop.call_at(self._due, self._tick)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        late_s = max(0.0, asyncio.get_running_loop().time() - self._due)
+        # A sample counts by the time it stands for: a loop that stood still for a second was late all of it.
+        weight = 1 - math.exp(-(EVERY_S + late_s) / SMOOTHED_OVER_S)
+        self.seconds += weight * (late_s - self.seconds)
+        self.start()
