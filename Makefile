@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: run test check contract seed bench help install install-dev
+.PHONY: run test check contract seed bench chaos help install install-dev
 
 help:
 	@echo "make run       start the server (embedded database, nothing else needed); WEB=4: four processes on one port"
@@ -14,7 +14,12 @@ help:
 	@echo "make check     lint, types, import rules, stale documents"
 	@echo "make contract  write the documents and types made from contract/"
 	@echo "make seed      fill a running server with a cast and their negotiations"
+<<<<<<< HEAD
 	@echo "make bench     measure beside Node, with a picture (45 minutes; python -m bench --quick: minutes)"
+=======
+	@echo "make bench     measure beside Node, with a picture (an hour, by estimate; python -m bench --quick: minutes)"
+	@echo "make chaos     kill, freeze and cut everything under load for ten minutes, and prove that nothing is lost"
+>>>>>>> 4639523 (A chaos harness: parts of a cluster die under real people, and a checker proves what they were promised)
 
 $(VENV)/.installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer"; exit 1; }
@@ -53,3 +58,6 @@ seed: install-dev
 
 bench: install-dev
 	$(BIN)/python -m bench
+
+chaos: install-dev
+	$(BIN)/python -m bench.chaos

@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, on Linux: a daemon whose web process was killed must not linger and hold the directory.
 
     SIGKILL, because the daemon sometimes swallows a SIGTERM; with --sync-on-commit it loses nothing by it.
@@ -83,11 +83,12 @@ class EmbeddedMongo:
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> str:
+    def start(self, port: int = 0) -> str:
+        """On this port, for those who must find it again after its death; 0: on any."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_directory()
         self._stop_leftover()
-        port = free_port()
+        port = port or free_port()
         url = f"mongodb://127.0.0.1:{port}/{URL_OPTIONS}"
         program = Path(sys.executable).parent / "secantusd-py"
         log = (self.data_dir / "db.log").open("ab")
@@ -95,7 +96,7 @@ class EmbeddedMongo:
             self._process = subprocess.Popen(
                 [str(program), "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(self.data_dir / "db"),
                  "--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
             )  # fmt: skip
         self._address_file.write_text(json.dumps({"url": url, "pid": self._process.pid}))
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -1,0 +1,1 @@
+"""The chaos harness: a cluster whose parts die under real people, and a checker of what they were promised."""

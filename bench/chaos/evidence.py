@@ -1,0 +1,80 @@
+"""All that the checker is given of a run, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.chaos.faults import Done
+from bench.chaos.journal import Essence, Journal
+
+
+class Lacking(NamedTuple):
+    """When all was well again and nobody asked, a fresh `chat:sync` had more for this device than it knew."""
+
+    device: str
+    conversation: str
+    knew: int
+    last_seq: int
+
+
+class Repeat(NamedTuple):
+    """A send that was repeated after the run. `was_there`: the history had it before the repeat."""
+
+    sender_id: str
+    conversation: str
+    client_id: str
+    was_there: Essence | None
+    answer: Essence | None  # None: it was refused, `error` says why
+    duplicate: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """As a fresh client reads it at the end."""
+
+    id: str
+    members: frozenset[str]
+    last_seq: int
+    messages: tuple[Essence, ...]
+
+    def at(self, seq: int) -> Essence | None:
+        """Where it should be, or wherever it is in a history that is broken."""
+        if 0 < seq <= len(self.messages) and self.messages[seq - 1].seq == seq:
+            return self.messages[seq - 1]
+        return next((message for message in self.messages if message.seq == seq), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`began_at`: the load began. `closed_at`: the devices were closed, and may miss what came after."""
+
+    journals: Sequence[Journal]
+    conversations: dict[str, Conversation]
+    faults: Sequence[Done]
+    began_at: float
+    closed_at: float
+    lacking: Sequence[Lacking] = ()
+    offline: Sequence[str] = ()  # devices that could not come back
+    repeats: Sequence[Repeat] = ()
+    ends: Sequence[str] = ()  # of processes that ended by themselves, or not as a SIGTERM should make them
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken: to whom, where, when (seconds after the load began), and what shows it."""
+
+    promise: str
+    text: str
+    conversation: str = ""
+    seq: int = 0
+    device: str = ""
+    at: float = 0.0
+    shown_by: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        place = f" {self.conversation} #{self.seq}" if self.conversation else ""
+        device = f" [{self.device}]" if self.device else ""
+        return f"{self.promise}: {self.at:.2f} s{place}{device}: {self.text}"

@@ -1,0 +1,107 @@
+"""What a run came to, for people to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from bench.chaos.calm import QUIET_S, Expected, is_calm
+from bench.chaos.evidence import Evidence, Violation
+from bench.chaos.journal import Acked, Down, Failed, Handed, Sent
+from bench.chaos.run import Outcome
+from bench.replay import percentile
+
+SHOWN_MAX = 10  # violations of a promise in the text; the file has all
+LINES_MAX = 30
+FAULT_ECHO_S = 5.0  # an acknowledgement is of fault times if a fault was under way up to so long before
+
+
+def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
+    """Counts and times, by name."""
+    evidence = outcome.evidence
+    counted: Counter[str] = Counter()
+    drops: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for journal in evidence.journals:
+        for record in journal.records:
+            counted[type(record).__name__] += 1
+            if isinstance(record, Handed):
+                counted[f"by {record.by}"] += 1
+            elif isinstance(record, Acked):
+                counted["duplicates"] += record.duplicate
+            elif isinstance(record, Down):
+                drops[record.reason] += 1
+            elif isinstance(record, Failed):
+                errors[f"{record.what} {record.code}"] += 1
+    stored = sum(len(conversation.messages) for conversation in evidence.conversations.values())
+    messages = {(journal.user_id, r.client_id) for journal in evidence.journals for r in journal.records
+                if isinstance(r, Sent)}  # fmt: skip
+    return {
+        "faults": dict(sorted(Counter(fault.kind for fault in evidence.faults).items())),
+        "processes that had to be started again because they gave up": outcome.restarts_needed,
+        "conversations": len(evidence.conversations),
+        "messages sent": len(messages),
+        "messages stored": stored,
+        "attempts": counted["Sent"],
+        "acknowledged": counted["Acked"],
+        "acknowledged as duplicates": counted["duplicates"],
+        "repeated at the end": len(evidence.repeats),
+        "repeated at the end, and was there": sum(repeat.was_there is not None for repeat in evidence.repeats),
+        "events heard": counted["Heard"],
+        "heads heard": counted["Head"],
+        "handed on by event": counted["by event"],
+        "handed on by fetch": counted["by fetch"],
+        "handed on by acknowledgement": counted["by ack"],
+        "dialogues given up": outcome.given_up,
+        "reconnects": counted["Up"] - len(evidence.journals),
+        "drops": dict(drops.most_common()),
+        "errors": dict(errors.most_common()),
+        "events expected in calm times": expected.events,
+        "events missing in calm times": len(expected.missing),
+        "messages mended by fetching in calm times": expected.mended,
+        "time to converge, s": round(outcome.converged_s, 2),
+        **_acks(evidence),
+    }
+
+
+def _acks(evidence: Evidence) -> dict[str, Any]:
+    """How long people waited, from the first attempt to the acknowledgement."""
+    waits: dict[str, list[float]] = {"calm": [], "faults": []}
+    for journal in evidence.journals:
+        first: dict[str, float] = {}
+        for record in journal.records:
+            if isinstance(record, Sent):
+                first.setdefault(record.client_id, record.at)
+            elif isinstance(record, Acked) and not record.duplicate:
+                began_at = first[record.message.client_id]
+                calm = is_calm(evidence.faults, began_at, record.at, FAULT_ECHO_S)
+                waits["calm" if calm else "faults"].append((record.at - began_at) * 1000)
+    return {
+        f"ack p{share} in {when}, ms": round(percentile(times, share / 100), 1)
+        for when, times in waits.items()
+        for share in (50, 99)
+    }
+
+
+def text_of(figures: dict[str, Any], violations: Sequence[Violation], command: str, directory: str) -> str:
+    lines = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}:")
+            lines += [f"    {key:<58}{number:>10,}" for key, number in value.items()]
+        else:
+            lines.append(f"{name:<62}{value:>10,}")
+    lines.append("")
+    by_promise: dict[str, list[Violation]] = {}
+    for violation in violations:
+        by_promise.setdefault(violation.promise, []).append(violation)
+    for promise, broken in by_promise.items():
+        lines.append(f"BROKEN: {promise}, {len(broken)} times")
+        for violation in broken[:SHOWN_MAX]:
+            lines.append(f"  {violation}")
+            lines += [f"      {line}" for line in violation.shown_by[-LINES_MAX:]]
+    if not violations:
+        lines.append("every promise was kept")
+    lines += ["", f"calm: no fault within {QUIET_S:.0f} s", f"logs: {directory}", f"again: {command}"]
+    return "\n".join(lines)

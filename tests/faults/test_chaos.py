@@ -1,0 +1,47 @@
+"""The chaos harness, shortly: every promise is kept under faults of every kind, and a planted bug is found.
+
+The long run is `python -m bench.chaos` (docs/chaos.md).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.chaos.plan import KINDS
+from tests.support import ROOT
+
+SEED = 20260301
+SMALL = ("--people", "10", "--processes", "2")
+
+
+def chaos(directory: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    command = [sys.executable, "-m", "bench.chaos", "--seed", str(SEED), "--out", str(directory), *SMALL, *arguments]
+    print("seed", SEED)
+    ended = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
+    )
+    report = directory / "report.json"
+    assert report.exists(), ended.stdout[-4000:]
+    return ended.returncode, json.loads(report.read_text()), ended.stdout
+
+
+def test_every_promise_is_kept_under_faults_of_every_kind(tmp_path: Path) -> None:
+    code, report, output = chaos(tmp_path, "--minutes", "0.5")
+    assert (code, report["violations"]) == (0, []), output
+    assert set(report["figures"]["faults"]) == set(KINDS)
+    assert report["figures"]["acknowledged"] > 100
+    assert report["figures"]["reconnects"] > 0
+
+
+@pytest.mark.parametrize(("plant", "one_in", "promise"), [("drop", 50, "calm"), ("forget", 10, "kept")])
+def test_a_planted_bug_is_found(tmp_path: Path, plant: str, one_in: int, promise: str) -> None:
+    options = ("--minutes", "0.15", "--kinds", "none", "--plant", plant, "--one-in", str(one_in))
+    code, report, output = chaos(tmp_path, *options)
+    assert code == 1, output
+    assert promise in {violation["promise"] for violation in report["violations"]}
