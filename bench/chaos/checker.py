@@ -23,6 +23,8 @@ from bench.chaos.calm import lost_in_calm
 from bench.chaos.evidence import Evidence, Violation
 from bench.chaos.journal import Acked, Essence, Handed, Head, Heard, Journal, Record, Sent
 
+AROUND_S = 15.0
+
 
 def check(evidence: Evidence) -> list[Violation]:
     found: list[Violation] = []
@@ -175,15 +177,12 @@ def told(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("told", "could not come back though everything was up again", device=device, at=at)
     for lack in evidence.lacking:
         text = f"knows up to #{lack.knew}, the conversation goes to #{lack.last_seq}, and nobody told it"
-        journal = next(journal for journal in evidence.journals if journal.device == lack.device)
-        shown = _around(evidence, journal.records, lack.conversation, lack.knew + 1)
-        for other in evidence.journals:
-            if other is not journal:
-                shown += [
-                    f"{other.device}: {line}"
-                    for line in _around(evidence, other.records, lack.conversation, lack.knew + 1)
-                    if line.startswith("acked") or line.startswith("sent")
-                ]
+        shown = [
+            f"{journal.device:<6}{line}"
+            for journal in evidence.journals
+            for line in _around(evidence, journal.records, lack.conversation, lack.knew + 1)
+            if journal.device == lack.device or "  sent " in line or "  acked " in line
+        ]
         yield Violation("told", text, lack.conversation, lack.knew + 1, lack.device, at, shown)
 
 
@@ -223,18 +222,26 @@ def _violation(
     evidence: Evidence, promise: str, text: str, journal: Journal, record: Record, message: Essence
 ) -> Violation:
     conversation = getattr(record, "conversation", "")
-    shown = _around(evidence, journal.records, conversation, message.seq)
+    shown = _around(evidence, journal.records, conversation, message.seq, record.at)
     at = record.at - evidence.began_at
     return Violation(promise, text, conversation, message.seq, journal.device, at, shown)
 
 
-def _around(evidence: Evidence, records: Iterable[Record], conversation: str, seq: int) -> list[str]:
-    """What a journal has of a message and of its neighbours, and where its connections began and ended."""
+def _around(
+    evidence: Evidence, records: Iterable[Record], conversation: str, seq: int, at: float | None = None
+) -> list[str]:
+    """What a journal has of a message and its neighbours, and what became of its connections about that time."""
     lines = []
     for record in records:
-        about = getattr(record, "conversation", None)
         message = getattr(record, "message", None)
-        if about is None or (about == conversation and (message is None or abs(message.seq - seq) <= 1)):
-            name = type(record).__name__.lower()
-            lines.append(f"{name} {record.at - evidence.began_at:.3f} s {tuple(record[1:])}")
+        about = getattr(record, "conversation", None)
+        if about is not None:
+            if about != conversation or (message and abs(message.seq - seq) > 1):
+                continue
+        elif at is not None and abs(record.at - at) > AROUND_S:
+            continue
+        fields = [field for field in record[2:] if field != conversation and not isinstance(field, float)]
+        rest = " ".join(_say(field) if isinstance(field, Essence) else str(field) for field in fields)
+        when, kind = record.at - evidence.began_at, type(record).__name__.lower()
+        lines.append(f"{when:9.3f} s  {kind:<7} on connection {record.connection}  {rest}")
     return lines

@@ -21,6 +21,7 @@ import socketio
 
 from bench.chaos.journal import Acked, Down, Essence, Failed, Handed, Head, Heard, Journal, Sent, Up
 from bench.clients import (
+    CHAT,
     GAP_GRACE_S,
     Account,
     CommandError,
@@ -47,6 +48,7 @@ class Device(Person):
     def __init__(self, name: str, url: str, account: Account) -> None:
         super().__init__(Rest(url), account)
         self.journal = Journal(name, account.id)
+        self._handlers = self._socket.handlers  # of every socket that is still listened to
         self.connection = 0
         self._up = False
         self._closing = False
@@ -75,9 +77,8 @@ class Device(Person):
     async def _try(self) -> bool:
         self.connection += 1
         self._refusals.clear()
-        handlers = self._socket.handlers
         self._socket = socketio.AsyncClient(handle_sigint=False, reconnection=False)
-        self._socket.handlers = handlers
+        self._socket.handlers = self._handlers
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await super().connect()
@@ -94,7 +95,7 @@ class Device(Person):
     @staticmethod
     async def _discard(socket: socketio.AsyncClient) -> None:
         """Nothing more is heard from it."""
-        socket.handlers = {}
+        socket.handlers = {}  # not cleared: all sockets share them
         with suppress(Exception):  # it may be in any state
             async with asyncio.timeout(1):
                 await socket.disconnect()
@@ -130,7 +131,7 @@ class Device(Person):
         """Repeats what may be repeated. Raises what came last once the deadline, on `perf_counter`, has passed."""
         while True:
             try:
-                return await self.call(command, payload)
+                return (await self._attempt(command, payload, CHAT)).data
             except (CommandError, ConnectionDroppedError) as error:
                 hopeless = isinstance(error, CommandError) and error.code not in RETRYABLE
                 if hopeless or time.perf_counter() > deadline:

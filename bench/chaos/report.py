@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.chaos.calm import QUIET_S, Expected, is_calm
-from bench.chaos.evidence import Evidence, Violation
+from bench.chaos.evidence import Violation
 from bench.chaos.journal import Acked, Down, Failed, Handed, Sent
 from bench.chaos.run import Outcome
 from bench.replay import percentile
@@ -61,19 +61,20 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
         "events missing in calm times": len(expected.missing),
         "messages mended by fetching in calm times": expected.mended,
         "time to converge, s": round(outcome.converged_s, 2),
-        **_acks(evidence),
+        **_acks(outcome),
     }
 
 
-def _acks(evidence: Evidence) -> dict[str, Any]:
-    """How long people waited, from the first attempt to the acknowledgement."""
+def _acks(outcome: Outcome) -> dict[str, Any]:
+    """How long people waited, from the first attempt to the acknowledgement. Repeats at the end do not count."""
+    evidence = outcome.evidence
     waits: dict[str, list[float]] = {"calm": [], "faults": []}
     for journal in evidence.journals:
         first: dict[str, float] = {}
         for record in journal.records:
             if isinstance(record, Sent):
                 first.setdefault(record.client_id, record.at)
-            elif isinstance(record, Acked) and not record.duplicate:
+            elif isinstance(record, Acked) and not record.duplicate and record.at < outcome.load_stopped_at:
                 began_at = first[record.message.client_id]
                 calm = is_calm(evidence.faults, began_at, record.at, FAULT_ECHO_S)
                 waits["calm" if calm else "faults"].append((record.at - began_at) * 1000)
@@ -93,15 +94,22 @@ def text_of(figures: dict[str, Any], violations: Sequence[Violation], command: s
         else:
             lines.append(f"{name:<62}{value:>10,}")
     lines.append("")
-    by_promise: dict[str, list[Violation]] = {}
-    for violation in violations:
-        by_promise.setdefault(violation.promise, []).append(violation)
-    for promise, broken in by_promise.items():
-        lines.append(f"BROKEN: {promise}, {len(broken)} times")
-        for violation in broken[:SHOWN_MAX]:
-            lines.append(f"  {violation}")
-            lines += [f"      {line}" for line in violation.shown_by[-LINES_MAX:]]
+    for promise in dict.fromkeys(violation.promise for violation in violations):
+        lines += _broken(promise, [violation for violation in violations if violation.promise == promise])
     if not violations:
         lines.append("every promise was kept")
     lines += ["", f"calm: no fault within {QUIET_S:.0f} s", f"logs: {directory}", f"again: {command}"]
     return "\n".join(lines)
+
+
+def _broken(promise: str, violations: Sequence[Violation]) -> list[str]:
+    """One of each message in full, since what is wrong with it is often wrong for all who are in the conversation."""
+    by_message: dict[tuple[str, int], list[Violation]] = {}
+    for violation in violations:
+        by_message.setdefault((violation.conversation, violation.seq), []).append(violation)
+    lines = [f"BROKEN: {promise}, {len(violations)} times, for {len(by_message)} messages"]
+    for first, *others in list(by_message.values())[:SHOWN_MAX]:
+        lines += [f"  {first}", *(f"    {line}" for line in first.shown_by[-LINES_MAX:])]
+        if others:
+            lines.append(f"    and for {', '.join(sorted({other.device for other in others}))}")
+    return lines
