@@ -14,12 +14,8 @@ help:
 	@echo "make check     lint, types, import rules, stale documents"
 	@echo "make contract  write the documents and types made from contract/"
 	@echo "make seed      fill a running server with a cast and their negotiations"
-<<<<<<< HEAD
 	@echo "make bench     measure beside Node, with a picture (45 minutes; python -m bench --quick: minutes)"
-=======
-	@echo "make bench     measure beside Node, with a picture (an hour, by estimate; python -m bench --quick: minutes)"
 	@echo "make chaos     kill, freeze and cut everything under load for ten minutes, and prove that nothing is lost"
->>>>>>> 4639523 (A chaos harness: parts of a cluster die under real people, and a checker proves what they were promised)
 
 $(VENV)/.installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer"; exit 1; }
