@@ -189,19 +189,25 @@ class Server:
     async def drain(self) -> None:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
         self.health.draining = True
-        self.sio.refuse_new()
         linger = not self.adapter.alone
         await drain.drain(self.sio.eio, lambda: self.gate.running, self.settings.drain_timeout_s, linger)
 
     async def stop(self) -> None:
+        """Whatever of it fails, because the database has just gone perhaps, the rest is done."""
         self.lag.stop()
-        await self.typing.stop()
-        await self.tracker.stop()
-        await self.connections.stop()
-        await self.sio.shutdown()
-        self.repair.stop()
-        await self.conversations.stop()
-        await self.adapter.stop()
+        for part in (
+            self.typing,
+            self.tracker,
+            self.connections,
+            self.sio,
+            self.repair,
+            self.conversations,
+            self.adapter,
+        ):
+            try:
+                await part.stop()
+            except Exception:
+                log.exception("stopping %s failed", type(part).__name__)
         self.passwords.close()
         self.database.close()
 

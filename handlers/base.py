@@ -122,15 +122,15 @@ class Namespace:
         try:
             with self.gate.admission.entry(member.session):
                 identity = await self.gate.authenticate(auth)
-                before = await claim.begin(member, identity.user_id) if claim is not None else None
-                connection = await self.gate.connections.attach(member, identity)
-                # A revocation that came while we looked closed whoever was attached then, and we were not yet.
-                self.gate.sessions.require_not_revoked(identity.session_id)
-                context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
-                if before is None:
-                    await self.entered(connection, member, context)
-                else:
-                    await self.returned(connection, member, context, before)
+            before = await claim.begin(member, identity.user_id) if claim is not None else None
+            connection = await self.gate.connections.attach(member, identity)
+            # A revocation that came while we looked closed whoever was attached then, and we were not yet.
+            self.gate.sessions.require_not_revoked(identity.session_id)
+            context = Context(identity.user_id, identity.session_id, identity.role, request_id, member.sid)
+            if before is None:
+                await self.entered(connection, member, context)
+            else:
+                await self.returned(connection, member, context, before)
         except Exception as error:
             self.gate.connections.detach(member)
             known = self._known(f"connect {self.name}", error)

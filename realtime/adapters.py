@@ -69,7 +69,7 @@ class RedisAdapter:
         self._manager.late = callback
 
     def hand_over(self, recovery: Recovery) -> None:
-        recovery.elsewhere = Handover(self._relay, recovery)
+        recovery.elsewhere = Handover(self._relay, recovery, self._manager.complete)
 
     async def start(self) -> None:
         await self._relay.start()

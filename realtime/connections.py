@@ -117,6 +117,7 @@ class Connections:
             self._by_session[identity.session_id].add(connection)
             self._watch(connection)
             connection.sids[namespace] = member.sid
+            _IN_NAMESPACE[namespace].inc()
             for hook in self.opened:
                 await hook(connection)
         else:
@@ -125,7 +126,7 @@ class Connections:
             if identity.expires_at > connection.identity.expires_at:
                 self.renew(connection, identity)
             connection.sids[namespace] = member.sid
-        _IN_NAMESPACE[namespace].inc()
+            _IN_NAMESPACE[namespace].inc()
         return connection
 
     def detach(self, member: Member) -> None:

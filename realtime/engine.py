@@ -22,7 +22,7 @@ from ops.logs import new_request_id
 from ops.metrics import ENGINE, RECOVERY
 from realtime import packets
 from realtime.codec import Json, Packet
-from realtime.history import History
+from realtime.history import RETURN_S, History
 from realtime.inbox import Overlapping, Step
 from realtime.namespace import ConnectRefused, Incoming, Namespace, Reply
 from realtime.recovery import Claim, Recovery
@@ -33,7 +33,6 @@ from realtime.transport import EngineServer, OriginCheck
 MESSAGE_BYTES_MAX = 262_144
 PING_INTERVAL_S = 25
 PING_TIMEOUT_S = 20
-DRAIN_RETRY_MS = 1_000
 ATTACHMENTS_MAX = 10
 EVENT = sio_packet.EVENT
 _REPLIES = (msgspec.Struct, list)
@@ -64,7 +63,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self.manager, history, lambda member: member.session.close(self.reason.TRANSPORT_CLOSE)
         )
         ENGINE.backlog = self.eio.backlog
-        self._refusing = False
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -72,13 +70,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     def mount(self, namespace: Namespace) -> None:
         self.namespace_handlers[namespace.name] = namespace
 
-    async def shutdown(self) -> None:
+    async def stop(self) -> None:
         self.close_all()
         self.eio.wheel.stop()
-
-    def refuse_new(self) -> None:
-        """From here on new namespace connects are refused with a hint to try again: another process will take them."""
-        self._refusing = True
 
     def close_all(self) -> None:
         """Ends every session; each client is told and reconnects elsewhere."""
@@ -178,15 +172,11 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if session.closed:
             return
         space = self.namespace_handlers.get(name)
-        error: ParleyError | None = None
         if space is None:  # in the words of the protocol, which every client knows
             session.link.send(packets.refused(name, {"message": "Invalid namespace"}))
             return
-        if self._refusing:
-            error = ParleyError("unavailable", "This server is going away.", retry_after_ms=DRAIN_RETRY_MS)
-        elif name in session.members:
+        if name in session.members:
             error = ParleyError("conflict", f"This connection is on {name} already.")
-        if error is not None:
             refusal = {"message": error.message, "data": error.body(new_request_id())}
             session.link.send(packets.refused(name, refusal))
             return
@@ -217,7 +207,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         session.admitted = True
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
-            self.recovery.joined(member)
+            self.recovery.joined(member, claim.unseen_since if claim is not None else None)
         session.link.send(packets.connected(name, member.sid, member.pid))
         for packet in missed if missed is not None else claim.unseen if claim is not None else ():
             session.link.send(packet)
@@ -229,7 +219,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             member.connected = False
             user_id, state = member.handler.parting(member)
             member.handler.disconnect(member)
-            self.recovery.left(member, user_id, state, may_return)
+            if self.recovery.left(member, user_id, state, may_return):
+                self.eio.wheel.after(RETURN_S + 1, self.recovery.expire)
 
     async def _answer_later(
         self, member: Member, number: int | None, work: Coroutine[Any, Any, Reply | None],

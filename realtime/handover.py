@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -12,7 +12,9 @@ from realtime.recovery import Missed, Parted, Recovery
 from realtime.relay.relay import ALL, Relay
 
 TOPIC = b"S"
-ANSWER_WAIT_S = 1.0
+ANSWER_WAIT_S = 0.5
+# Who was not heard of for so long, though everyone speaks once a second, is not waited for.
+FRESH_S = 1.5
 # More than this was missed: fetching it from the database is quicker than handing it over.
 MISSED_BYTES_MAX = 4_194_304
 
@@ -20,6 +22,8 @@ MISSED_BYTES_MAX = 4_194_304
 class _Find(msgspec.Struct, array_like=True):
     request: int
     pid: str
+    namespace: str
+    user_id: str
 
 
 class _Found(msgspec.Struct, array_like=True):
@@ -40,11 +44,11 @@ class _Fetched(msgspec.Struct, array_like=True):
 
 
 class _Asked:
-    """A question on its way; `open` counts who may still answer."""
+    """A question on its way; `open`: who may still answer."""
 
-    def __init__(self, number: int, answers: int) -> None:
+    def __init__(self, number: int, open_: set[str]) -> None:
         self.number = number
-        self.open = answers
+        self.open = open_
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def give(self, answer: Any) -> None:
@@ -55,9 +59,10 @@ class _Asked:
 class Handover:
     """Implements `recovery.Elsewhere` over the relay."""
 
-    def __init__(self, relay: Relay, recovery: Recovery) -> None:
+    def __init__(self, relay: Relay, recovery: Recovery, complete: Callable[[Collection[str]], bool]) -> None:
         self._relay = relay
         self._recovery = recovery
+        self._complete = complete
         self._requests: dict[int, _Asked] = {}
         self._last_request = 0
         self._answers: dict[bytes, Callable[[str, bytes], None]] = {
@@ -66,23 +71,27 @@ class Handover:
         }  # fmt: skip
         relay.on(TOPIC, lambda process, number, names, body: self._answers[names](process, body))
 
-    async def find(self, pid: str) -> tuple[str, Parted] | None:
-        if not self._relay.connected or not len(self._relay.peers):
+    def complete(self, rooms: list[str]) -> bool:
+        return self._complete(rooms)
+
+    async def find(self, pid: str, namespace: str, user_id: str) -> tuple[str, Parted] | None:
+        alive = self._relay.peers.fresh(FRESH_S)
+        if not self._relay.connected or not alive:
             return None
-        asked = self._ask(len(self._relay.peers))
-        self._say(ALL, b"find", _Find(asked.number, pid))
+        asked = self._ask(alive)
+        self._say(ALL, b"find", _Find(asked.number, pid, namespace, user_id))
         answer: tuple[str, Parted] | None = await self._wait(asked)
         return answer
 
     async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None:
-        asked = self._ask(1)
+        asked = self._ask({process})
         self._say(f"to:{process}", b"fetch", _Fetch(asked.number, pid, rooms, offset))
         answer: list[Missed] | None = await self._wait(asked)
         return answer
 
-    def _ask(self, answers: int) -> _Asked:
+    def _ask(self, processes: set[str]) -> _Asked:
         self._last_request += 1
-        asked = self._requests[self._last_request] = _Asked(self._last_request, answers)
+        asked = self._requests[self._last_request] = _Asked(self._last_request, processes)
         return asked
 
     async def _wait(self, asked: _Asked) -> Any:
@@ -98,23 +107,26 @@ class Handover:
 
     def _answer_find(self, process: str, body: bytes) -> None:
         question = msgspec.msgpack.decode(body, type=_Find)
-        self._say(f"to:{process}", b"found", _Found(question.request, self._recovery.look_up(question.pid)))
+        parted = self._recovery.look_up(question.pid, question.namespace, question.user_id)
+        self._say(f"to:{process}", b"found", _Found(question.request, parted))
 
     def _hear_found(self, process: str, body: bytes) -> None:
         found = msgspec.msgpack.decode(body, type=_Found)
         asked = self._requests.get(found.request)
         if asked is None:
             return
-        asked.open -= 1
+        asked.open.discard(process)
         if found.parted is not None:
             asked.give((process, found.parted))
-        elif asked.open <= 0:
+        elif not asked.open:
             asked.give(None)
 
     def _answer_fetch(self, process: str, body: bytes) -> None:
         question = msgspec.msgpack.decode(body, type=_Fetch)
         delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
         missed = None
+        if not self._complete(question.rooms):
+            delivered = None  # what is still held here the asker may have dropped already
         if delivered is not None and sum(len(entry.packet.text) for entry in delivered) <= MISSED_BYTES_MAX:
             missed = [Missed(entry.source, entry.packet.text) for entry in delivered]
         self._say(f"to:{process}", b"fetched", _Fetched(question.request, missed))

@@ -8,7 +8,7 @@ message's head: who has nobody in them does not look at the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -61,7 +61,8 @@ class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
         latest: Hashable = None, order: Order | None = None, local: bool = False,
     ) -> None:  # fmt: skip
-        self.deliver(namespace, room, encode_event(namespace, event, data), skip_sid, latest)
+        skip = self.origin_here(namespace, skip_sid)
+        self.deliver(namespace, room, encode_event(namespace, event, data), skip, latest)
 
 
 class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
@@ -79,12 +80,12 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
         latest: Any = None, order: Order | None = None, local: bool = False,
     ) -> None:  # fmt: skip
-        packet = encode_event(namespace, event, data)
+        packet, skip_sid = encode_event(namespace, event, data), self.origin_here(namespace, skip_sid)
         if order is None:
             source = None if local else self._pass_on(namespace, room, _Remote(skip_sid, latest, None, packet.text))
             self.deliver(namespace, room, packet, skip_sid, latest, source)
             return
-        async with self.sequencer.turn(order.key, order.seq, order.settled) as in_order:
+        async with self.sequencer.turn(order.key, order.seq, order.settled, room) as in_order:
             place = (order.key, order.seq, order.settled)
             source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text))
             if in_order:
@@ -113,7 +114,11 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         else:
             key, seq, settled = event.order
             late = partial(self.late, key, rooms)
-            self.sequencer.accept(key, seq, settled, lambda in_order: deliver() if in_order else late())
+            self.sequencer.accept(key, seq, settled, lambda in_order: deliver() if in_order else late(), rooms)
+
+    def complete(self, rooms: Collection[str]) -> bool:
+        """Everything that others published to the rooms has gone out: nothing is missing or waits for its turn."""
+        return not self._relay.behind and not self.sequencer.holds(rooms)
 
     # What the relay listens to
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -30,13 +30,14 @@ TRACKED_MAX = 100_000
 class _Track:
     """`next_seq` None: this conversation is new here, its place not known yet. `turn`: one of ours is going out."""
 
-    __slots__ = ("held", "next_seq", "timer", "turn")
+    __slots__ = ("held", "next_seq", "rooms", "timer", "turn")
 
     def __init__(self) -> None:
         self.next_seq: int | None = None
         self.held: dict[int, Deliver | asyncio.Future[None]] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.turn = False
+        self.rooms: set[str] = set()  # of what is held
 
     def pass_on(self, seq: int) -> bool:
         """It goes out now. False if one behind it did before."""
@@ -67,14 +68,19 @@ class Sequencer:
         self._hold_s = hold_s
         self._tracked_max = tracked_max
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
+        self._waiting: set[_Track] = set()
         self.gaps = 0
 
-    def accept(self, key: str, seq: int, settled: bool, deliver: Deliver) -> None:
+    def holds(self, rooms: Collection[str]) -> bool:
+        """Whether something for one of the rooms waits here."""
+        return any(not track.rooms.isdisjoint(rooms) for track in self._waiting)
+
+    def accept(self, key: str, seq: int, settled: bool, deliver: Deliver, rooms: Collection[str] = ()) -> None:
         """Delivers now, or later in order."""
         track = self._track(key)
         if self._must_wait(track, seq, settled):
             track.held[seq] = deliver
-            self._start_timer(track)
+            self._wait(track, rooms)
             return
         in_order = track.pass_on(seq)
         try:
@@ -83,7 +89,7 @@ class Sequencer:
             self._go_on(track)
 
     @asynccontextmanager
-    async def turn(self, key: str, seq: int, settled: bool) -> AsyncIterator[bool]:
+    async def turn(self, key: str, seq: int, settled: bool, rooms: Collection[str] = ()) -> AsyncIterator[bool]:
         """Waits until it is this message's turn; the ones after it wait until the body is done.
 
         Gives whether it comes in order, or later ones went out before it.
@@ -95,7 +101,7 @@ class Sequencer:
         if self._must_wait(track, seq, settled):
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             track.held[seq] = gate
-            self._start_timer(track)
+            self._wait(track, rooms)
             try:
                 await gate
             except asyncio.CancelledError:
@@ -129,6 +135,11 @@ class Sequencer:
         if track.turn:
             return seq >= track.next_seq
         return seq > track.next_seq and (bool(track.held) or not settled)
+
+    def _wait(self, track: _Track, rooms: Collection[str]) -> None:
+        track.rooms.update(rooms)
+        self._waiting.add(track)
+        self._start_timer(track)
 
     def _start_timer(self, track: _Track) -> None:
         if track.timer is None:
@@ -171,6 +182,9 @@ class Sequencer:
                 log.exception("delivering a held message failed")
         if track.held:
             self._start_timer(track)
-        elif track.timer is not None:
+            return
+        self._waiting.discard(track)
+        track.rooms.clear()
+        if track.timer is not None:
             track.timer.cancel()
             track.timer = None

@@ -57,7 +57,11 @@ class Missed(msgspec.Struct, array_like=True):
 class Elsewhere(Protocol):
     """The other processes. None: nobody has it, or nobody says so in time."""
 
-    async def find(self, pid: str) -> tuple[str, Parted] | None:
+    def complete(self, rooms: list[str]) -> bool:
+        """Everything that was published to the rooms has gone out here."""
+        ...
+
+    async def find(self, pid: str, namespace: str, user_id: str) -> tuple[str, Parted] | None:
         """(process, what it had)."""
         ...
 
@@ -87,32 +91,35 @@ class Recovery:
 
     # A member's life
 
-    def joined(self, member: Member) -> None:
-        """A new member: from here on it can be recovered."""
+    def joined(self, member: Member, since: int | None) -> None:
+        """A new member: from here on it can be recovered, or from the number `since`."""
         member.pid = secrets.token_urlsafe(15)
-        member.joined = self.history.number
+        member.joined = self.history.number if since is None else since
         self.keep(member.pid, member)
 
     def keep(self, pid: str, member: Member) -> None:
         self._here[pid] = member
         self.history.followers += 1
 
-    def left(self, member: Member, user_id: str, state: list[str], may_return: bool) -> None:
-        """It is not a member any more; its rooms remember it if it may come back."""
+    def left(self, member: Member, user_id: str, state: list[str], may_return: bool) -> bool:
+        """It is not a member any more; whether it may come back, and its rooms remember it."""
         if member.pid is None or self._here.get(member.pid) is not member:
             self.rooms.remove(member)
-            return
+            return False
         del self._here[member.pid]
         self.rooms.remove(member, from_rooms=not may_return)
         if not may_return:
             self.history.followers -= 1
-            return
+            return False
         parted = Parted(member.handler.name, member.sid, user_id, list(member.rooms), state, member.joined)
         self._parked[member.pid] = _Place(member, parted, time.monotonic() + RETURN_S)
-        self._expire()
+        self.expire()
+        return True
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Who has not returned in time is forgotten."""
         at = time.monotonic()
+        self.history.expire(at)
         while self._parked:
             place = next(iter(self._parked.values()))
             if place.until > at and len(self._parked) <= PARKED_MAX:
@@ -126,13 +133,16 @@ class Recovery:
 
     # Coming back
 
-    def look_up(self, pid: str) -> Parted | None:
-        """What was here under that id. A connection that is still believed to be there is ended."""
-        if (member := self._here.get(pid)) is not None:
+    def look_up(self, pid: str, namespace: str, user_id: str) -> Parted | None:
+        """What this user was here under that id. A connection that is still believed to be there is ended."""
+        member = self._here.get(pid)
+        if member is not None and member.handler.name == namespace and member.handler.parting(member)[0] == user_id:
             self._end(member)
-        self._expire()
+        self.expire()
         place = self._parked.get(pid)
-        return place.parted if place is not None else None
+        if place is None or place.parted.namespace != namespace or place.parted.user_id != user_id:
+            return None
+        return place.parted
 
     def let_go(self, pid: str, rooms: list[str], offset: str | None) -> list[Delivered] | None:
         """Forgets it, and says what of these rooms it missed; None if that is not certain."""
@@ -141,8 +151,8 @@ class Recovery:
             return None
         parted = place.parted
         number = self.history.number_of(offset) if offset is not None else None
-        # An offset of another process means that nothing was received since it came here.
-        after = parted.joined if number is None else number
+        # An offset of another process, or of an earlier beginning here, means that nothing was received since.
+        after = max(parted.joined, number or 0)
         missed = self.history.since(parted.namespace, {*rooms, parted.sid}, parted.sid, after)
         self._forget(place)
         return missed
@@ -172,16 +182,17 @@ class Claim:
         self._began = 0
         self._held: Held | None = None
         self.parted: Parted | None = None
-        self.unseen: list[Outgoing] = []  # what came meanwhile, for a member that begins anew
+        self.unseen: list[Outgoing] = []  # what came meanwhile, for a member that begins anew, and since when
+        self.unseen_since: int | None = None
 
     async def begin(self, member: Member, user_id: str) -> Parted | None:
         """What it was, if it is this user's. Its old id is the member's from here on."""
-        parted = self._recovery.look_up(self._pid)
+        parted = self._recovery.look_up(self._pid, self._namespace, user_id)
         if parted is None and self._recovery.elsewhere is not None:
-            found = await self._recovery.elsewhere.find(self._pid)
+            found = await self._recovery.elsewhere.find(self._pid, self._namespace, user_id)
             if found is not None:
                 self._process, parted = found
-        if parted is None or parted.user_id != user_id or parted.namespace != self._namespace:
+        if parted is None:
             return None
         if not self._recovery.rooms.rename(member, parted.sid):
             return None
@@ -207,7 +218,7 @@ class Claim:
         held, member.outlet = self._held.packets, member.session
         missed = self._missed(member)
         if missed is None:
-            self.unseen = held
+            self.unseen, self.unseen_since = held, self._began
             return None
         member.pid = self._pid
         self._recovery.keep(self._pid, member)
@@ -226,7 +237,8 @@ class Claim:
             member.joined = self.parted.joined
             return None if delivered is None else [entry.packet for entry in delivered]
         here = history.since(self._namespace, rooms, self.parted.sid, self._began)
-        if self._fetched is None or here is None:
+        elsewhere = self._recovery.elsewhere
+        if self._fetched is None or here is None or elsewhere is None or not elsewhere.complete(rooms):
             return None
         known = {missed.source for missed in self._fetched if missed.source is not None}
         events = [(missed.source, missed.text) for missed in self._fetched]

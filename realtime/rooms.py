@@ -176,6 +176,14 @@ class Rooms:
     async def reach(self, member: Member) -> None:
         """Returns when what other processes publish to the member's rooms comes here, or cannot."""
 
+    def _is_member(self, namespace: str, sid: str) -> bool:
+        space = self._spaces.get(namespace)
+        return space is not None and sid in space.members
+
+    def origin_here(self, namespace: str, sid: str | None) -> str | None:
+        """Whom an event need not be sent to: its origin, unless that is gone and will not get the acknowledgement."""
+        return sid if sid is not None and self._is_member(namespace, sid) else None
+
     def anyone_in(self, namespace: str, rooms: Iterable[str]) -> bool:
         space = self._spaces.get(namespace)
         return space is not None and not space.rooms.keys().isdisjoint(rooms)
@@ -193,7 +201,8 @@ class Rooms:
         source: Source | None = None,
     ) -> None:  # fmt: skip
         """Puts the packet into the outbox of everyone in the rooms except `skip`. `latest`: see the outbox."""
-        if self.history.followers and namespace not in VOLATILE:
+        # What is said to one connection, of its own log-in, is not for whoever comes after it.
+        if self.history.followers and namespace not in VOLATILE and not self._is_member(namespace, rooms[0]):
             self.history.add(namespace, rooms, skip, packet, source)
         members = self.in_rooms(namespace, rooms)
         ENGINE.deliveries += len(members)

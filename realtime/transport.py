@@ -66,6 +66,10 @@ class OriginCheck:
         return self.allows(origin, environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", "")))
 
 
+# Their clients hand an event's arguments on as they are, and handlers expect one.
+_WITHOUT_OFFSETS = ("python", "dart")
+
+
 def keeps_offsets(request: web.Request) -> bool:
     """Whether the client takes an offset behind an event's payload, and can come back with it.
 
@@ -79,7 +83,7 @@ def keeps_offsets(request: web.Request) -> bool:
     agent = request.headers.get("User-Agent")
     if agent is None:
         return "Sec-WebSocket-Extensions" in request.headers
-    return "python" not in agent.lower()
+    return not any(name in agent.lower() for name in _WITHOUT_OFFSETS)
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]

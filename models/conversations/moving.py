@@ -122,8 +122,8 @@ class Mover:
     def look_later(self, conversation_id: str, seq: int = 1 << 62) -> None:
         """There may be messages, up to this one, that nobody was told of."""
         if conversation_id not in self._looking_again:
-            self._looking_again[conversation_id] = seq
             self._start(self._look_again(conversation_id))
+        self._looking_again[conversation_id] = max(seq, self._looking_again.get(conversation_id, 0))
 
     def tell_later(self, conversation_id: str, seq: int) -> None:
         """Perhaps nobody was told of messages up to here."""

@@ -58,7 +58,7 @@ class Repair:
             loop.call_later(GATHER_S, lambda: self._start(self._tell_late()))
         self._late.setdefault(conversation_id, set()).update(rooms)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
 

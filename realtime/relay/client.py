@@ -107,9 +107,9 @@ class _Cluster:
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes | None]]:
         while True:
-            message = await self._pubsub.get_sharded_message(timeout=_CLUSTER_WAIT_S)
-            if message is None:
-                await asyncio.sleep(0)
+            message = await self._pubsub.get_sharded_message(timeout=0)
+            if message is None:  # from any of the nodes
+                await asyncio.sleep(_CLUSTER_WAIT_S)
             elif message["type"] in _SHARDED:
                 yield message["channel"].decode(), message["data"] if message["type"] == "smessage" else None
 
@@ -124,7 +124,10 @@ def subscription(client: Client) -> Subscription:
 async def publish(client: Client, messages: Iterable[tuple[str, bytes]]) -> None:
     """All of them in one round trip, or on a cluster in one for each at once."""
     if isinstance(client, RedisCluster):
-        await asyncio.gather(*[client.spublish(channel, data) for channel, data in messages])
+        sent = [client.spublish(channel, data) for channel, data in messages]
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         return
     async with client.pipeline(transaction=False) as pipe:
         for channel, data in messages:

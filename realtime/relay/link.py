@@ -11,19 +11,21 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from ops.metrics import RELAY
 from realtime.relay import client as redis_client
 
 log = logging.getLogger("parley.relay")
 
+FAILURES = (RedisError, RedisClusterException, OSError)
 RETRY_MIN_S = 0.05
 RETRY_MAX_S = 1.0
 REACH_WAIT_S = 1.0
 # A channel nobody here wants any more is listened to a little longer: people come back.
 LINGER_S = 30.0
 PENDING_BYTES_MAX = 33_554_432
+PRIVATE = "to:"  # begins the names of channels that one process alone listens to
 
 
 class Listener:
@@ -72,7 +74,7 @@ class Link:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*FAILURES):
             await self._publish()
         await redis_client.close(self._client)
 
@@ -106,7 +108,9 @@ class Link:
                 if not self.up:
                     log.info("Redis is there: what others missed is sent when they ask for it")
                 self.up = True
-            except (RedisError, OSError) as error:
+            except Exception as error:  # whatever it is, the next attempt may succeed
+                if not isinstance(error, FAILURES):
+                    log.exception("publishing failed")
                 if self.up:
                     log.warning("cannot publish, other processes will ask for it later: %s", error)
                 self.up = False
@@ -116,11 +120,13 @@ class Link:
         pending, last = self._pending, self._last
         self._drop_pending()
         self._last = []
-        messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in pending.items()]
-        messages += [(self._prefix + channel, message) for channel, message in last]
-        if messages:
-            RELAY.publishes += len(messages)
-            await redis_client.publish(self._client, messages)
+        # What is for one process alone goes behind what is for many: an answer to it may speak of that.
+        ordered = sorted(pending.items(), key=lambda item: item[0].startswith(PRIVATE))
+        messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in ordered]
+        for some in (messages, [(self._prefix + channel, message) for channel, message in last]):
+            if some:
+                RELAY.publishes += len(some)
+                await redis_client.publish(self._client, some)
 
     # In
 
@@ -170,7 +176,7 @@ class Link:
             self._following_task = asyncio.create_task(self._follow(), name="relay-follow")
             await asyncio.wait((self._following_task,))
             error = None if self._following_task.cancelled() else self._following_task.exception()
-            if error is not None and not isinstance(error, RedisError | OSError):
+            if error is not None and not isinstance(error, FAILURES):
                 log.error("listening to Redis failed", exc_info=error)
             wait_s = RETRY_MIN_S if time.monotonic() - started > RETRY_MAX_S else min(wait_s * 2, RETRY_MAX_S)
             log.warning("cannot listen to Redis, trying again in %.2f s: %s", wait_s, error)
@@ -183,6 +189,7 @@ class Link:
             self._subscribed = {*self._wanted, *self._idle_since}
             await subscription.add([self._prefix + channel for channel in self._subscribed])
             self._subscription = subscription
+            self._changed.set()  # by what was wanted meanwhile
             async for name, data in subscription.messages():
                 channel = name.removeprefix(self._prefix)
                 if data is None:
@@ -193,7 +200,7 @@ class Link:
             self._subscription = None
             self._subscribed, self._following = set(), set()
             self._listener.lost()
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await subscription.close()
 
     def _confirmed(self, channel: str) -> None:
@@ -221,7 +228,7 @@ class Link:
             self._changed.clear()
             if self._subscription is None:
                 continue
-            with contextlib.suppress(RedisError, OSError):  # the connection has ended; the next one begins with all
+            with contextlib.suppress(*FAILURES):  # the connection has ended; the next one begins with all
                 await self._adjust(self._subscription)
 
     async def _adjust(self, subscription: redis_client.Subscription) -> None:
@@ -236,5 +243,5 @@ class Link:
             self._subscribed.discard(channel)
             self._following.discard(channel)
             self._listener.unfollowed(channel)
-        if old:
+        if old and self._subscription is subscription:
             await subscription.remove([self._prefix + channel for channel in old])

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 
 from ops.metrics import RELAY
-from realtime.relay.streams import SENT_AGE_S, Stream
+from realtime.relay.streams import GIVE_UP_S, SENT_AGE_S, Stream
 
 log = logging.getLogger("parley.relay")
 
 DEAD_S = 4.0
 SILENT_S = 6.0
 HUNG_S = 1.0
+SOON_S = 1.0
 ECHO_FRESH_S = 2.0
 
 
@@ -55,6 +56,7 @@ class Peers:
         self._hand_on = hand_on
         self._ask = ask
         self._peers: dict[str, Peer] = {}
+        self._departed: dict[str, Peer] = {}  # taken for dead, and perhaps only frozen
         self.following: set[str] = set()
         self._wanted_since: dict[str, float] = {}
         self.uncertain: list[Callable[[float], None]] = []
@@ -63,6 +65,11 @@ class Peers:
 
     def __len__(self) -> int:
         return len(self._peers)
+
+    def fresh(self, within_s: float) -> set[str]:
+        """Those heard of lately."""
+        since = time.monotonic() - within_s
+        return {peer.id for peer in self._peers.values() if peer.heard_at >= since}
 
     @property
     def behind(self) -> bool:
@@ -94,11 +101,15 @@ class Peers:
         identifier = sender.decode()
         if identifier == self._own:
             return
+        if channel not in self.following:  # on its way when the connection was told to leave the channel
+            return
         at = time.monotonic()
         peer = self._peer(identifier, at)
         stream = peer.streams.get(channel)
         if stream is None:
             stream = peer.streams[channel] = Stream()
+            if peer.born_at is not None and peer.born_at > self._wanted_since.get(channel, at):
+                stream.next_offset = 1
         self._pass(peer, stream.arrive(int(offset), message, at))
 
     def announced(self, identifier: str, uptime_s: float, positions: dict[str, int]) -> None:
@@ -107,22 +118,36 @@ class Peers:
             self.echo_at = at
             return
         peer = self._peer(identifier, at)
+        newborn = peer.born_at is None
         if peer.born_at is None:
             peer.born_at = at - uptime_s
         for channel in self.following:
             stream = peer.streams.get(channel)
             if stream is None:
                 stream = peer.streams[channel] = Stream()
-            if stream.next_offset is None and peer.born_at > self._wanted_since.get(channel, at):
-                stream.next_offset = 1  # it began when we already listened: all of it is for us
+            wanted_since = self._wanted_since.get(channel, at)
+            if peer.born_at > wanted_since:  # it began when we already listened: all of it is for us
+                if stream.next_offset is None:
+                    stream.next_offset = 1
+                elif newborn and stream.first > 1:
+                    self._missed(peer, channel)
+            elif stream.next_offset is None and positions.get(channel, 0) and at - wanted_since > SOON_S:
+                # It listened too late: while Redis was away perhaps, and what came meanwhile is before the beginning.
+                self._tell(time.time() - (at - wanted_since))
             stream.announced(positions.get(channel, 0), at)
         if not any(stream.behind for stream in peer.streams.values()):
             peer.complete_at = time.time()
 
-    def left(self, identifier: str) -> None:
+    def left(self, identifier: str, positions: dict[str, int]) -> None:
+        """It has ended; its streams go as far as it says, and what is missing of them is lost."""
         peer = self._peers.get(identifier)
-        if peer is not None:
-            self._end(peer, died=False)
+        if peer is None:
+            return
+        at = time.monotonic()
+        for channel, stream in peer.streams.items():
+            if stream.next_offset is not None:
+                stream.announced(positions.get(channel, 0), at)
+        self._end(peer, died=False)
 
     def gone(self, identifier: str, channel: str, offset: int) -> None:
         """What is before `offset` cannot be sent again."""
@@ -148,8 +173,10 @@ class Peers:
             if hears_itself and at - max(peer.heard_at, self._steady_since) > DEAD_S:
                 self._end(peer, died=True)
                 continue
+            # While nothing can be asked or answered, nothing is given up either.
+            patient = not hears_itself or at - self._steady_since < GIVE_UP_S
             for channel, stream in peer.streams.items():
-                if stream.hopeless(at):
+                if stream.full or (stream.hopeless(at) and not patient):
                     self._missed(peer, channel)
                     self._pass(peer, stream.give_up(at))
                 elif (offset := stream.wanted(at)) is not None:
@@ -158,7 +185,8 @@ class Peers:
     def _peer(self, identifier: str, at: float) -> Peer:
         peer = self._peers.get(identifier)
         if peer is None:
-            peer = self._peers[identifier] = Peer(identifier)
+            peer = self._departed.pop(identifier, None) or Peer(identifier)
+            self._peers[identifier] = peer
             log.info("relay hears of process %s", identifier)
         peer.heard_at = at
         return peer
@@ -178,15 +206,17 @@ class Peers:
     def _end(self, peer: Peer, died: bool) -> None:
         del self._peers[peer.id]
         at = time.monotonic()
+        if died:
+            log.warning("process %s was not heard of for %.0f s: taken for dead", peer.id, DEAD_S)
+            self._departed = {key: one for key, one in self._departed.items() if one.heard_at > at - SENT_AGE_S}
+            self._departed[peer.id] = peer
+            self._tell(peer.complete_at)
+            return
         for channel, stream in peer.streams.items():
             if stream.behind:
                 self._missed(peer, channel)
                 self._pass(peer, stream.give_up(at))
-        if died:
-            log.warning("process %s was not heard of for %.0f s: taken for dead", peer.id, DEAD_S)
-            self._tell(peer.complete_at)
-        else:
-            log.info("process %s has ended", peer.id)
+        log.info("process %s has ended", peer.id)
 
     def _tell(self, since: float) -> None:
         for callback in self.uncertain:

@@ -11,7 +11,7 @@ head line, which tells whether the rest is of interest, and a body.
     TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
     H process uptime_ms positions(json)                how far its streams go
     Q process                                          say how far your streams go
-    B process                                          it has ended, and all of it was said
+    B process positions(json)                          it has ended
     N process channel offset                           to a publisher: send again from here
     R process channel \\n publication                   to who asked: again
     G process channel offset                           what is before this offset is not kept any more
@@ -29,7 +29,7 @@ import msgspec
 
 from ops.metrics import RELAY
 from realtime.relay.client import Client
-from realtime.relay.link import Link, Listener
+from realtime.relay.link import PRIVATE, Link, Listener
 from realtime.relay.peers import Peer, Peers
 from realtime.relay.streams import Sent
 
@@ -56,7 +56,7 @@ class Relay(Listener):
         self._topics: dict[bytes, Topic] = {}
         self._curious = False
         self.peers = Peers(self.id, self._hand_on, self._ask)
-        self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"to:{self.id}"))
+        self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"{PRIVATE}{self.id}"))
         self._task: asyncio.Task[None] | None = None
         RELAY.state = lambda: (self.connected, len(self.peers), self._sent.bytes)
 
@@ -88,7 +88,7 @@ class Relay(Listener):
         """Says all that is to be said, and that nothing more will come."""
         if self._task is not None:
             self._task.cancel()
-        self._link.publish_last(ALL, b"B %s\n" % self._id)
+        self._link.publish_last(ALL, b"B %s %s\n" % (self._id, msgspec.json.encode(self._sent.positions())))
         await self._link.stop()
 
     # Out
@@ -113,11 +113,11 @@ class Relay(Listener):
 
     def _ask(self, publisher: str, channel: str, offset: int) -> None:
         RELAY.asked += 1
-        self._link.publish_last(f"to:{publisher}", b"N %s %s %d\n" % (self._id, channel.encode(), offset))
+        self._link.publish_last(f"{PRIVATE}{publisher}", b"N %s %s %d\n" % (self._id, channel.encode(), offset))
 
     def _send_again(self, asker: str, channel: str, offset: int) -> None:
         start, entries = self._sent.since(channel, offset)
-        about, name = f"to:{asker}", channel.encode()
+        about, name = f"{PRIVATE}{asker}", channel.encode()
         if start > offset:
             self._link.publish(about, b"G %s %s %d\n" % (self._id, name, start))
         for head, body in entries:
@@ -179,7 +179,7 @@ class Relay(Listener):
         elif kind == b"Q":
             self._beat()
         elif kind == b"B":
-            self.peers.left(sender)
+            self.peers.left(sender, msgspec.json.decode(words[0]))
         elif kind == b"N":
             self._send_again(sender, words[0], int(words[1]))
         elif kind == b"G":

@@ -96,10 +96,11 @@ class Sent:
 class Stream:
     """What a subscriber knows of one stream. `next_offset` None: it has not heard anything of it yet."""
 
-    __slots__ = ("_asked_at", "_held", "_held_bytes", "_last", "_since", "next_offset")
+    __slots__ = ("_asked_at", "_held", "_held_bytes", "_last", "_since", "first", "next_offset")
 
     def __init__(self) -> None:
         self.next_offset: int | None = None
+        self.first = 1  # where it began here, if that was with an entry
         self._held: dict[int, bytes] = {}
         self._held_bytes = 0
         self._last = 0  # the highest offset that is known to exist
@@ -109,7 +110,7 @@ class Stream:
     def arrive(self, offset: int, entry: bytes, at: float) -> list[bytes]:
         """What may be handed on now, in order."""
         if self.next_offset is None:
-            self.next_offset = offset
+            self.next_offset = self.first = offset
         if offset < self.next_offset or offset in self._held:
             return []
         self._last = max(self._last, offset)
@@ -142,12 +143,14 @@ class Stream:
         self._asked_at = at
         return self.next_offset
 
+    @property
+    def full(self) -> bool:
+        """More cannot be held: the gap is given up."""
+        return len(self._held) > HELD_MAX or self._held_bytes > HELD_BYTES_MAX
+
     def hopeless(self, at: float) -> bool:
-        """Nothing came for so long, or so much is held, that the gap is better given up."""
-        if self._since is None:
-            return False
-        full = len(self._held) > HELD_MAX or self._held_bytes > HELD_BYTES_MAX
-        return full or at >= self._since + GIVE_UP_S
+        """Nothing came for so long that the gap is better given up."""
+        return self._since is not None and at >= self._since + GIVE_UP_S
 
     def skip_to(self, offset: int, at: float) -> list[bytes]:
         """What is before `offset` will not come any more; returns what may be handed on."""

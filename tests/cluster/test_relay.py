@@ -223,3 +223,51 @@ async def test_sentinel_says_where_the_master_is(tmp_path: Path, redis_url: str)
     finally:
         sentinel.terminate()
         sentinel.wait()
+
+
+@pytest.mark.parametrize("silent_is_older", [True, False])
+async def test_a_process_that_was_taken_for_dead_and_comes_back_is_heard_in_full_and_once(
+    redis_url: str, silent_is_older: bool
+) -> None:
+    """As after SIGSTOP, or when one process alone was cut off from Redis."""
+    async with ends(redis_url, 1) as (first,):
+        second = End(redis_url, first.relay._link._prefix.split(":")[1])
+        second.relay.want("1")
+        await second.relay.start()
+        await second.relay.reach(["1"])
+        silent, other = (first, second) if silent_is_older else (second, first)
+        await until(lambda: len(silent.relay.peers) == len(other.relay.peers) == 1)
+        for number in range(5):
+            silent.send(str(number), "1")
+            silent.send(f"all {number}", ALL)
+        await until(lambda: len(other.heard) == 10)
+        publish, silent.relay._link._publish = silent.relay._link._publish, lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+        for number in range(5, 10):
+            silent.send(str(number), "1")
+            silent.send(f"all {number}", ALL)
+        await until(lambda: not len(other.relay.peers))
+        assert other.uncertain
+        silent.relay._link._publish = publish  # type: ignore[method-assign]
+        await until(lambda: len(other.heard) == 20)
+        await asyncio.sleep(1.5)
+        assert [body for body in other.bodies if not body.startswith("all")] == [str(number) for number in range(10)]
+        assert [body for body in other.bodies if body.startswith("all")] == [f"all {number}" for number in range(10)]
+        await second.relay.stop()
+
+
+async def test_what_came_before_a_channel_could_be_listened_to_is_known_to_be_missing() -> None:
+    redis = RedisProcess().start()
+    try:
+        async with ends(redis.url) as (a, b):
+            a.send("before", "9")
+            redis.stop()
+            await until(lambda: not b.relay._link.listening)
+            b.relay.want("9")  # someone came to a process that does not hear the others
+            wanted_at = time.time()
+            await asyncio.sleep(1.5)
+            a.send("meanwhile", "9")
+            redis.start()
+            await until(lambda: bool(b.uncertain))
+            assert abs(b.uncertain[0] - wanted_at) < 1
+    finally:
+        redis.stop()

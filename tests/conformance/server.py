@@ -101,7 +101,7 @@ def make_app(kind: str) -> tuple[web.Application, SocketServer]:
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         yield
-        await sio.shutdown()
+        await sio.stop()
 
     app.cleanup_ctx.append(life)
     return app, sio

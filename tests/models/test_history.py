@@ -40,7 +40,7 @@ def test_it_gives_what_went_to_the_rooms_since(
 
 
 def test_what_is_too_old_or_too_much_is_not_given_in_part() -> None:
-    log = History("t-", bytes_max=10 * len(text(10)))
+    log = History("t-", bytes_max=10 * module._size(Outgoing(text(10))))
     for number in range(10, 40):
         log.add(NAMESPACE, ["a"], None, Outgoing(text(number)), None)
     assert log.since(NAMESPACE, ["a"], "me", 19) is None
@@ -58,7 +58,7 @@ def test_what_is_too_old_or_too_much_is_not_given_in_part() -> None:
 
 
 def test_an_index_nobody_uses_holds_nothing_of_the_past() -> None:
-    log = History("t-", bytes_max=1_000)
+    log = History("t-", bytes_max=37 * module._size(Outgoing(text(10))))
     for number in range(10, 30):
         log.add(NAMESPACE, [f"room {number}"], None, Outgoing(text(number)), None)
     assert log.since(NAMESPACE, ["room 29"], "me", log.number) == []

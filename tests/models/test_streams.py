@@ -68,7 +68,7 @@ def test_too_much_held_is_given_up_at_once() -> None:
     stream.announced(0, 10.0)
     for offset in range(2, streams.HELD_MAX + 3):
         stream.arrive(offset, b"x", 10.0)
-    assert stream.hopeless(10.0)
+    assert stream.full
     assert len(stream.give_up(10.0)) == streams.HELD_MAX + 1
 
 
