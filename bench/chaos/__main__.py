@@ -94,11 +94,12 @@ def main() -> int:
         journal.write(directory / f"{journal.device}.jsonl", evidence.began_at)
     violations = check(evidence)
     figures = report.figures(outcome, expected_in_calm(evidence))
-    text = report.text_of(figures, violations, again, str(directory))
+    text = report.text_of(figures, violations, outcome.began, again, str(directory))
     (directory / "report.txt").write_text(text)
     document = {
         "seed": seed,
         "command": again,
+        "began": outcome.began,
         "figures": figures,
         "faults": [
             [*fault[:2], fault.at - evidence.began_at, fault.until - evidence.began_at] for fault in evidence.faults

@@ -85,7 +85,7 @@ def _acks(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def text_of(figures: dict[str, Any], violations: Sequence[Violation], command: str, directory: str) -> str:
+def text_of(figures: dict[str, Any], violations: Sequence[Violation], began: str, command: str, directory: str) -> str:
     lines = []
     for name, value in figures.items():
         if isinstance(value, dict):
@@ -98,7 +98,13 @@ def text_of(figures: dict[str, Any], violations: Sequence[Violation], command: s
         lines += _broken(promise, [violation for violation in violations if violation.promise == promise])
     if not violations:
         lines.append("every promise was kept")
-    lines += ["", f"calm: no fault within {QUIET_S:.0f} s", f"logs: {directory}", f"again: {command}"]
+    lines += [
+        "",
+        f"calm: no fault within {QUIET_S:.0f} s",
+        f"second 0: {began}",
+        f"logs: {directory}",
+        f"again: {command}",
+    ]
     return "\n".join(lines)
 
 

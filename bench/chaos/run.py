@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -41,9 +42,11 @@ FRESH_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`converged_s`: from the end of load and faults until the last device had its last message."""
+    """`began`: the time of day at which the load began, as logs have it. `converged_s`: from the end of load and faults
+    until the last device had its last message."""
 
     evidence: Evidence
+    began: str
     load_stopped_at: float
     healed_at: float
     converged_s: float
@@ -98,7 +101,7 @@ class Run:
     async def _carry_out(self, dialogues: Sequence[Dialogue]) -> Outcome:
         load = Load(self._humans, list(dialogues), self._seed)
         faults = Faults(self._plan, self.cluster, self._proxies, self._seed)
-        began_at = time.perf_counter()
+        began_at, began = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
         load.start()
         await faults.run(began_at)
         healed_at = time.perf_counter()
@@ -122,7 +125,7 @@ class Run:
         restarts = sum(fault.kind in ("web-kill", "web-term", "redis-kill") for fault in faults.done)
         needed = started - restarts - len(self.cluster.webs) - 1
         return Outcome(
-            evidence, load_stopped_at, healed_at, max(0.0, last_news_at - calm_from), load.given_up, needed
+            evidence, began, load_stopped_at, healed_at, max(0.0, last_news_at - calm_from), load.given_up, needed
         )  # fmt: skip
 
     async def _converge(self, healed_at: float, load_stopped_at: float) -> None:
