@@ -73,6 +73,7 @@ from storage.mongo import Database, DatabaseError
 log = logging.getLogger("parley")
 
 BODY_BYTES_MAX = 262_144
+STOP_PART_S = 4.0
 HEADER_BYTES_MAX = 16_384
 INDEXES = {
     **user_document.INDEXES,
@@ -205,7 +206,9 @@ class Server:
             self.adapter,
         ):
             try:
-                await part.stop()
+                await asyncio.wait_for(part.stop(), STOP_PART_S)
+            except TimeoutError:
+                log.warning("stopping %s took longer than %.0f s", type(part).__name__, STOP_PART_S)
             except Exception:
                 log.exception("stopping %s failed", type(part).__name__)
         self.passwords.close()

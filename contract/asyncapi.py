@@ -19,7 +19,9 @@ _ABOUT = (
     "other event is ever left out: a client that falls too far behind is disconnected (x-close-codes) and catches up "
     "with `chat:sync`. Connection state recovery is that of the official JavaScript client: CONNECT carries a `pid`, "
     "an event an offset behind its payload, and a client that returns with both within two minutes gets exactly what "
-    "it missed, or starts afresh. Python clients get neither; `?recovery=1` or `0` in the connection's query decides."
+    "it missed, or starts afresh. Python clients get neither; `?recovery=1` or `0` in the connection's query decides. "
+    "A refused namespace gets CONNECT_ERROR with the error object as `data`; `over_capacity` says in `retry_after_ms` "
+    "when to connect again."
 )
 
 

@@ -40,6 +40,10 @@ class Directory(Protocol):
         """Renews this process's lease; returns users whose last process turned out to be dead."""
         ...
 
+    async def hand_over(self, after_s: float) -> bool:
+        """This process goes. True: after that time others will tell who of its users did not come back to them."""
+        ...
+
 
 class MemoryDirectory:
     """One process: what it holds is all there is."""
@@ -62,6 +66,9 @@ class MemoryDirectory:
 
     async def renew(self, mine: Iterable[str]) -> list[str]:
         return []
+
+    async def hand_over(self, after_s: float) -> bool:
+        return False
 
 
 class RedisDirectory:
@@ -117,6 +124,10 @@ class RedisDirectory:
                 gone += await self._remove(process, held)
                 await self._redis.delete(_process_key(process))
         return gone
+
+    async def hand_over(self, after_s: float) -> bool:
+        await self._redis.zadd(_PROCESSES, {self._process: time.time() + after_s}, xx=True)
+        return True
 
     async def _announce_again(self, users: list[str]) -> None:
         """Redis lost what it knew of us, or another process took us for dead while we hung."""

@@ -49,17 +49,25 @@ class PresenceTracker:
         self._task = asyncio.create_task(self._tick_forever(), name="presence")
 
     async def stop(self) -> None:
-        """Leaves at once, without the grace: the process is going, and says so rather than let its lease run out."""
+        """Its people are about to come back to other processes, which are left to tell who did not. Alone, it says that
+        all are gone, at once.
+        """
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        try:
+            if not await self.directory.hand_over(GRACE_S):
+                await self._leave_all()
+        except Exception as error:  # leases run out and last moments are of no great weight: the process goes anyway
+            log.warning("not said who left with this process: %s", error)
+
+    async def _leave_all(self) -> None:
         moment = datetime.now(UTC)
         staying = dict.fromkeys(self._counts, (0.0, moment))
         self._leaving = staying | {user_id: (0.0, at) for user_id, (_, at) in self._leaving.items()}
         self._counts.clear()
-        with contextlib.suppress(RedisError, OSError):
-            await self._believe(float("inf"))
+        await self._believe(float("inf"))
 
     async def _opened(self, connection: Connection) -> None:
         user_id = connection.identity.user_id

@@ -19,7 +19,7 @@ from tests.cluster.proxies import route_of
 from tests.cluster.witness import Witness, slots_of
 from tests.faults.test_kill import close_all
 from tests.socket.protocol import Polling
-from tests.support import SECRET, Crowd, Process, Raw
+from tests.support import SECRET, Crowd, Heard, Process, Raw, group
 
 CLIENTS = 8 * BATCH_MIN
 DRAIN_S = 4.0
@@ -69,6 +69,30 @@ async def test_closes_are_spread_and_everybody_comes_back(tmp_path: Path, mongo_
         assert len(set(told)) > CLIENTS / 2
         for person in people:
             assert (await person.call("chat:list", {}))["items"] == []
+
+
+async def test_presence_does_not_flicker(tmp_path: Path, mongo_url: str, redis_url: str) -> None:
+    """Whoever comes back in time was never away to others; whoever does not is told of."""
+    async with leaving_and_staying(tmp_path, mongo_url, redis_url, 6) as (leaving, people):
+        await group(*people)
+        watcher = people[0]
+        while route_of(watcher) != "staying":  # the port gives a connection to either
+            await watcher.close()
+            watcher = Witness(watcher._rest, watcher.account, ("/chat", "/presence"))
+            await watcher.connect()
+        try:
+            heard = Heard(watcher, "user:status_change")
+            others = [person.account.id for person in people[1:]]
+            await watcher.call("presence:subscribe", {"user_ids": others})
+            people[1]._socket.reconnection = False
+            assert await asyncio.to_thread(leaving.terminate) == 0
+            await asyncio.gather(*[person.returns(1) for person in people[2:]])
+            await heard.wait("user:status_change", 45, user_id=others[0], status="offline")
+            assert [payload["user_id"] for _, payload in heard.all] == [others[0]]
+            seen = (await watcher.call("presence:subscribe", {"user_ids": others}))["presences"]
+            assert [one["status"] for one in seen] == ["offline", *["online"] * 4]
+        finally:
+            await watcher.close()
 
 
 @pytest.fixture

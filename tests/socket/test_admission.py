@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,17 @@ async def full_at(connections_max: int, root: Path, mongo_url: str) -> AsyncIter
         crowd = Crowd(url)
         yield server, crowd
         await crowd.close()
+
+
+@contextmanager
+def standing_still(database: EmbeddedMongo) -> Iterator[None]:
+    """It answers nobody meanwhile."""
+    assert database._process is not None
+    os.kill(database._process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(database._process.pid, signal.SIGCONT)
 
 
 async def refused(url: str, token: str = "no token at all", namespace: str = "/chat") -> Json:
@@ -81,20 +92,6 @@ async def test_a_refusal_looks_nothing_up(tmp_path: Path) -> None:
                     assert (await refused(crowd.url, token))["code"] == "over_capacity"
     finally:
         embedded.stop()
-
-
-class standing_still:
-    """The database answers nobody meanwhile."""
-
-    def __init__(self, database: EmbeddedMongo) -> None:
-        assert database._process is not None
-        self._pid = database._process.pid
-
-    def __enter__(self) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def __exit__(self, *_: object) -> None:
-        os.kill(self._pid, signal.SIGCONT)
 
 
 async def test_too_many_log_ins_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
