@@ -74,6 +74,8 @@ log = logging.getLogger("parley")
 
 BODY_BYTES_MAX = 262_144
 STOP_PART_S = 4.0
+# A crowd that comes at once waits here; whoever finds it full tries again after 1, 3, 7 and 15 s.
+BACKLOG = 4_096
 HEADER_BYTES_MAX = 16_384
 INDEXES = {
     **user_document.INDEXES,
@@ -257,7 +259,8 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
         await server.start()
         await runner.setup()
         # Without Redis two processes would not know of each other's clients: sharing the port is then a mistake.
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=settings.redis_url is not None or None)
+        shared = settings.redis_url is not None or None
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=shared, backlog=BACKLOG)
         await site.start()
         port = runner.addresses[0][1]
         print(f"parley listening on http://{settings.host}:{port}", flush=True)
