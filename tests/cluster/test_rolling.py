@@ -18,13 +18,11 @@ WEBSOCKETS, POLLERS = 16, 8
 PAUSE_S = 0.5
 
 
-@pytest.fixture(scope="module", params=PROXIES)
-def cluster(
-    request: pytest.FixtureRequest, mongo_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(mongo_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     root = tmp_path_factory.mktemp("rolling")
     with four_processes(root, mongo_url, redis_url, DRAIN_TIMEOUT_S="4") as processes:
-        with PROXIES[request.param](processes, root) as made:
+        with PROXIES["nginx"](processes, root) as made:
             yield made
 
 
