@@ -6,11 +6,12 @@ import asyncio
 import math
 
 EVERY_S = 0.1
-SMOOTHED_OVER_S = 0.5
+SMOOTHED_OVER_S = 1.0
+WEIGHT = 1 - math.exp(-EVERY_S / SMOOTHED_OVER_S)
 
 
 class LoopLag:
-    """A timer measures its own lateness. `seconds` is smoothed: what was counts e times less each half second."""
+    """A timer measures its own lateness. `seconds` is smoothed: what was counts e times less after ten samples."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -28,7 +29,6 @@ class LoopLag:
 
     def _tick(self) -> None:
         late_s = max(0.0, asyncio.get_running_loop().time() - self._due)
-        # A sample counts by the time it stands for: a loop that stood still for a second was late all of it.
-        weight = 1 - math.exp(-(EVERY_S + late_s) / SMOOTHED_OVER_S)
-        self.seconds += weight * (late_s - self.seconds)
+        # Each sample counts the same, however late: one long stall is over when it is noticed, and no overload.
+        self.seconds += WEIGHT * (late_s - self.seconds)
         self.start()

@@ -3,7 +3,7 @@
 A process over its capacity that accepts everybody is slow for everybody, and a crowd that comes back after a failure
 keeps it so: each log-in that takes too long is given up by its client and tried again. So a connection's first
 namespace is refused before anything is looked up, while those who are in notice nothing. Over capacity is any of: as
-many connections as CONNECTIONS_MAX; LOGINS_MAX log-ins in progress; an event loop that is late by LAG_MAX_S.
+many connections as CONNECTIONS_MAX; LOGINS_MAX log-ins in progress; an event loop that stays late by LAG_MAX_S.
 
 Those refused stand in a queue that exists only as a moment: each gets the next free place, so many a second, and is
 told the time until then. So the hint grows with how many wait, they come back one after the other and not together,

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bench.chaos.plan import KINDS
 from tests.support import ROOT
 
@@ -39,9 +37,8 @@ def test_every_promise_is_kept_under_faults_of_every_kind(tmp_path: Path) -> Non
     assert report["figures"]["reconnects"] > 0
 
 
-@pytest.mark.parametrize(("plant", "one_in", "promise"), [("drop", 50, "calm"), ("forget", 10, "kept")])
-def test_a_planted_bug_is_found(tmp_path: Path, plant: str, one_in: int, promise: str) -> None:
-    options = ("--minutes", "0.15", "--kinds", "none", "--plant", plant, "--one-in", str(one_in))
+def test_a_planted_bug_is_found(tmp_path: Path) -> None:
+    options = ("--minutes", "0.15", "--kinds", "none", "--plant", "drop", "--one-in", "50")
     code, report, output = chaos(tmp_path, *options)
     assert code == 1, output
-    assert promise in {violation["promise"] for violation in report["violations"]}
+    assert "calm" in {violation["promise"] for violation in report["violations"]}
