@@ -129,6 +129,4 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         self._relay.unwant(channel_of(room))
 
     async def reach(self, member: Member) -> None:
-        channels = {channel_of(room) for room in member.rooms}
-        if not self._relay.reached(channels):
-            await self._relay.reach(channels)
+        await self._relay.reach({channel_of(room) for room in member.rooms})

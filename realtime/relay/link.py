@@ -43,7 +43,7 @@ class Listener:
 
 
 class Link:
-    """`prefix` is put before the names of channels. `up`: the last thing published got through."""
+    """`prefix` is put before the names of channels. `up_since`: from then on all that was published got through."""
 
     def __init__(self, client: redis_client.Client, prefix: str, listener: Listener, always: Sequence[str]) -> None:
         self._client = client
@@ -53,7 +53,6 @@ class Link:
         self._idle_since: dict[str, float] = {}
         self._subscription: redis_client.Subscription | None = None
         self._subscribed: set[str] = set()  # asked for on this connection
-        self._following: set[str] = set()  # and confirmed
         self._reached: dict[str, asyncio.Future[None]] = {}
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
@@ -62,7 +61,7 @@ class Link:
         self._changed = asyncio.Event()
         self._following_task: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self.up = False
+        self.up_since: float | None = None
 
     async def start(self) -> None:
         for work in (self._listen_forever(), self._publish_forever(), self._subscribe_forever()):
@@ -82,7 +81,7 @@ class Link:
 
     def publish(self, channel: str, *parts: bytes) -> None:
         """A message, made of these parts; nothing at all while Redis is away."""
-        if not self.up:
+        if self.up_since is None:
             return
         size = sum(map(len, parts))
         self._pending.setdefault(channel, []).extend((size.to_bytes(4, "big"), *parts))
@@ -105,15 +104,15 @@ class Link:
             self._wake.clear()
             try:
                 await self._publish()
-                if not self.up:
+                if self.up_since is None:
                     log.info("Redis is there: what others missed is sent when they ask for it")
-                self.up = True
+                    self.up_since = time.monotonic()
             except Exception as error:  # whatever it is, the next attempt may succeed
                 if not isinstance(error, FAILURES):
                     log.exception("publishing failed")
-                if self.up:
+                if self.up_since is not None:
                     log.warning("cannot publish, other processes will ask for it later: %s", error)
-                self.up = False
+                self.up_since = None
                 self._drop_pending()
 
     async def _publish(self) -> None:
@@ -134,15 +133,14 @@ class Link:
     def listening(self) -> bool:
         return self._subscription is not None
 
-    def want(self, channel: str) -> bool:
-        """Each want is ended by an `unwant`. Whether it is the first."""
+    def want(self, channel: str) -> None:
+        """Each want is ended by an `unwant`."""
         count = self._wanted.get(channel, 0)
         self._wanted[channel] = count + 1
         if count == 0:
             self._idle_since.pop(channel, None)
             if channel not in self._subscribed:
                 self._changed.set()
-        return count == 0
 
     def unwant(self, channel: str) -> None:
         self._wanted[channel] -= 1
@@ -150,19 +148,11 @@ class Link:
             del self._wanted[channel]
             self._idle_since[channel] = time.monotonic()
 
-    def reached(self, channels: Collection[str]) -> bool:
-        """Whether what others send there comes here, or cannot because Redis is away."""
-        return self._following.issuperset(channels) or self._subscription is None
-
     async def reach(self, channels: Collection[str]) -> None:
-        """Returns when it does, or after a while."""
-        loop = asyncio.get_running_loop()
-        waiting = [
-            self._reached.setdefault(channel, loop.create_future())
-            for channel in channels
-            if channel not in self._following
-        ]
-        if waiting:
+        """Waits until these, which are wanted, are confirmed; a moment at most, and not without Redis."""
+        if self._subscription is not None:
+            loop = asyncio.get_running_loop()
+            waiting = [self._reached.setdefault(channel, loop.create_future()) for channel in channels]
             await asyncio.wait(waiting, timeout=REACH_WAIT_S)
 
     def reconnect(self) -> None:
@@ -198,13 +188,12 @@ class Link:
                     self._receive(channel, data)
         finally:
             self._subscription = None
-            self._subscribed, self._following = set(), set()
+            self._subscribed = set()
             self._listener.lost()
             with contextlib.suppress(*FAILURES):
                 await subscription.close()
 
     def _confirmed(self, channel: str) -> None:
-        self._following.add(channel)
         waiting = self._reached.pop(channel, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -228,8 +217,13 @@ class Link:
             self._changed.clear()
             if self._subscription is None:
                 continue
-            with contextlib.suppress(*FAILURES):  # the connection has ended; the next one begins with all
+            try:
                 await self._adjust(self._subscription)
+            except FAILURES:
+                pass  # the connection has ended; the next one begins with all
+            except Exception:  # whatever it is, the next connection may do better
+                log.exception("listening to more, or to less, failed")
+                self.reconnect()
 
     async def _adjust(self, subscription: redis_client.Subscription) -> None:
         new = [channel for channel in self._wanted if channel not in self._subscribed]
@@ -241,7 +235,6 @@ class Link:
         for channel in old:
             del self._idle_since[channel]
             self._subscribed.discard(channel)
-            self._following.discard(channel)
             self._listener.unfollowed(channel)
         if old and self._subscription is subscription:
             await subscription.remove([self._prefix + channel for channel in old])

@@ -2,7 +2,12 @@
 
 A peer is known from the first thing heard of it. One that ends says so; one of which nothing is heard for DEAD_S while
 this process hears itself is dead. `uncertain(since)` is called when something that a peer published, or should have
-published, since that moment (seconds since 1970) may never reach this process.
+published, since that moment (seconds since 1970) may never reach this process:
+
+    something of a stream cannot be had any more, or its publisher has died
+    this process was deaf for so long that another one can have begun, served and died meanwhile
+    people were let into a room before its channel was heard
+    a stream is first heard of from a peer that could not publish for a while since its channel is `owed`
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ log = logging.getLogger("parley.relay")
 DEAD_S = 4.0
 SILENT_S = 6.0
 HUNG_S = 1.0
-SOON_S = 1.0
 ECHO_FRESH_S = 2.0
+# A process that begins without Redis serves nobody before it has waited for that; see Relay.start.
+START_WAIT_S = 2.0
 
 
 class Peer:
@@ -58,10 +64,13 @@ class Peers:
         self._peers: dict[str, Peer] = {}
         self._departed: dict[str, Peer] = {}  # taken for dead, and perhaps only frozen
         self.following: set[str] = set()
-        self._wanted_since: dict[str, float] = {}
+        self._followed: set[str] = set()  # at some time since they were wanted
+        self._owed_since: dict[str, float] = {}
         self.uncertain: list[Callable[[float], None]] = []
         self.echo_at = float("-inf")
         self._steady_since = self._ticked_at = time.monotonic()
+        self._deaf_since: float | None = None
+        self.since = float("inf")  # when the first of those that are there was heard of
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -76,19 +85,36 @@ class Peers:
         """Something was published that is still to come."""
         return any(stream.behind for peer in self._peers.values() for stream in peer.streams.values())
 
-    def wanted(self, channel: str) -> None:
-        """Its streams count from here on, whatever happens to the connection."""
-        self._wanted_since.setdefault(channel, time.monotonic())
+    def owed(self, channel: str) -> None:
+        """Someone here relies on what is published to it from now on, whether it is heard or not."""
+        self._owed_since.setdefault(channel, time.monotonic())
+
+    def follow(self, channel: str) -> None:
+        """Its subscription is confirmed, so from here on it is heard."""
+        self.following.add(channel)
+        at = time.monotonic()
+        owed_since = self._owed_since.setdefault(channel, at)
+        if channel not in self._followed:
+            self._followed.add(channel)
+            if owed_since < at:
+                self._tell(_wall(owed_since))
+        if self._deaf_since is not None:
+            if at - self._deaf_since > START_WAIT_S:
+                self._tell(_wall(self._deaf_since))
+            self._deaf_since = None
 
     def lost(self) -> None:
         """The connection has ended."""
         self.following.clear()
         self._steady_since = time.monotonic()
+        if self._deaf_since is None:
+            self._deaf_since = self._steady_since
 
     def unfollow(self, channel: str) -> None:
         self.following.discard(channel)
-        self._wanted_since.pop(channel, None)
-        for peer in self._peers.values():
+        self._followed.discard(channel)
+        self._owed_since.pop(channel, None)
+        for peer in (*self._peers.values(), *self._departed.values()):
             peer.streams.pop(channel, None)
 
     def silent(self, at: float) -> bool:
@@ -108,33 +134,35 @@ class Peers:
         stream = peer.streams.get(channel)
         if stream is None:
             stream = peer.streams[channel] = Stream()
-            if peer.born_at is not None and peer.born_at > self._wanted_since.get(channel, at):
+            if peer.born_at is not None and peer.born_at > self._owed_since[channel]:
                 stream.next_offset = 1
         self._pass(peer, stream.arrive(int(offset), message, at))
 
-    def announced(self, identifier: str, uptime_s: float, positions: dict[str, int]) -> None:
+    def announced(self, identifier: str, uptime_s: float, publishing_s: float, positions: dict[str, int]) -> None:
+        """`publishing_s`: for so long it has published all that it said."""
         at = time.monotonic()
         if identifier == self._own:
             self.echo_at = at
             return
         peer = self._peer(identifier, at)
-        newborn = peer.born_at is None
         if peer.born_at is None:
             peer.born_at = at - uptime_s
+        doubtful = []
         for channel in self.following:
             stream = peer.streams.get(channel)
             if stream is None:
                 stream = peer.streams[channel] = Stream()
-            wanted_since = self._wanted_since.get(channel, at)
-            if peer.born_at > wanted_since:  # it began when we already listened: all of it is for us
-                if stream.next_offset is None:
-                    stream.next_offset = 1
-                elif newborn and stream.first > 1:
-                    self._missed(peer, channel)
-            elif stream.next_offset is None and positions.get(channel, 0) and at - wanted_since > SOON_S:
-                # It listened too late: while Redis was away perhaps, and what came meanwhile is before the beginning.
-                self._tell(time.time() - (at - wanted_since))
+            owed_since = self._owed_since[channel]
+            if stream.next_offset is None and peer.born_at > owed_since:
+                stream.next_offset = 1  # all of it is for us
             stream.announced(positions.get(channel, 0), at)
+            if not stream.judged:
+                stream.judged = True
+                # What it said before it could publish, or to nobody, is before the beginning of the stream here.
+                if stream.first > 1 and at - publishing_s > owed_since:
+                    doubtful.append(owed_since)
+        if doubtful:
+            self._tell(_wall(min(doubtful)))
         if not any(stream.behind for stream in peer.streams.values()):
             peer.complete_at = time.time()
 
@@ -186,6 +214,8 @@ class Peers:
         peer = self._peers.get(identifier)
         if peer is None:
             peer = self._departed.pop(identifier, None) or Peer(identifier)
+            if not self._peers:
+                self.since = at
             self._peers[identifier] = peer
             log.info("relay hears of process %s", identifier)
         peer.heard_at = at
@@ -205,6 +235,8 @@ class Peers:
 
     def _end(self, peer: Peer, died: bool) -> None:
         del self._peers[peer.id]
+        if not self._peers:
+            self.since = float("inf")
         at = time.monotonic()
         if died:
             log.warning("process %s was not heard of for %.0f s: taken for dead", peer.id, DEAD_S)
@@ -221,3 +253,8 @@ class Peers:
     def _tell(self, since: float) -> None:
         for callback in self.uncertain:
             callback(since)
+
+
+def _wall(at: float) -> float:
+    """A moment of the monotonic clock in seconds since 1970."""
+    return time.time() - (time.monotonic() - at)

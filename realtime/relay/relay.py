@@ -9,7 +9,7 @@ Channels: `all`, which everyone hears; any others, heard by processes that want 
 head line, which tells whether the rest is of interest, and a body.
 
     TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
-    H process uptime_ms positions(json)                how far its streams go
+    H process uptime_ms publishing_ms positions(json)  how far its streams go, and how long it could publish them
     Q process                                          say how far your streams go
     B process positions(json)                          it has ended
     N process channel offset                           to a publisher: send again from here
@@ -30,13 +30,12 @@ import msgspec
 from ops.metrics import RELAY
 from realtime.relay.client import Client
 from realtime.relay.link import PRIVATE, Link, Listener
-from realtime.relay.peers import Peer, Peers
+from realtime.relay.peers import START_WAIT_S, Peer, Peers
 from realtime.relay.streams import Sent
 
 ALL = "all"
 BEAT_S = 1.0
 TICK_S = 0.25
-START_WAIT_S = 2.0
 ECHO_LATE_S = 3.0
 _OWN_KINDS = b"HQBNRGD"
 
@@ -68,7 +67,7 @@ class Relay(Listener):
     @property
     def away(self) -> bool:
         """Redis cannot be reached: what others say does not come, and neither does what this process says go out."""
-        return not self._link.up
+        return self._link.up_since is None
 
     @property
     def behind(self) -> bool:
@@ -77,12 +76,12 @@ class Relay(Listener):
 
     async def start(self) -> None:
         """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
-        self.peers.wanted(ALL)
         await self._link.start()
         self._task = asyncio.create_task(self._tick_forever(), name="relay-tick")
         deadline = time.monotonic() + START_WAIT_S
         while not self.connected and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the start
             await asyncio.sleep(0.01)
+        self.peers.owed(ALL)
 
     async def stop(self) -> None:
         """Says all that is to be said, and that nothing more will come."""
@@ -107,9 +106,11 @@ class Relay(Listener):
         return self._number
 
     def _beat(self) -> None:
-        uptime_ms = int((time.monotonic() - self._started_at) * 1000)
+        at = time.monotonic()
+        publishing_s = 0.0 if self._link.up_since is None else max(0.0, at - max(self._link.up_since, self.peers.since))
         positions = msgspec.json.encode(self._sent.positions())
-        self._link.publish_last(ALL, b"H %s %d %s\n" % (self._id, uptime_ms, positions))
+        times = int((at - self._started_at) * 1000), int(publishing_s * 1000)
+        self._link.publish_last(ALL, b"H %s %d %d %s\n" % (self._id, *times, positions))
 
     def _ask(self, publisher: str, channel: str, offset: int) -> None:
         RELAY.asked += 1
@@ -134,20 +135,21 @@ class Relay(Listener):
         self._topics[topic] = listener
 
     def want(self, channel: str) -> None:
-        if self._link.want(channel):
-            self.peers.wanted(channel)
+        self._link.want(channel)
 
     def unwant(self, channel: str) -> None:
         self._link.unwant(channel)
 
-    def reached(self, channels: Collection[str]) -> bool:
-        return self._link.reached(channels)
-
     async def reach(self, channels: Collection[str]) -> None:
-        await self._link.reach(channels)
+        """Returns when what others send there comes here, or cannot just now. From then on it is owed."""
+        missing = [channel for channel in channels if channel not in self.peers.following]
+        if missing:
+            await self._link.reach(missing)
+            for channel in missing:
+                self.peers.owed(channel)
 
     def confirmed(self, channel: str) -> None:
-        self.peers.following.add(channel)
+        self.peers.follow(channel)
         if not self._curious:  # one question for all that is confirmed at once
             self._curious = True
             asyncio.get_running_loop().call_soon(self._query)
@@ -169,9 +171,9 @@ class Relay(Listener):
             self.peers.heard(channel, message)
             return
         line = message[: message.index(b"\n")]
-        _, sender, *words = line.decode().split(" ", 3)
+        _, sender, *words = line.decode().split(" ", 4)
         if kind == b"H":
-            self.peers.announced(sender, int(words[0]) / 1000, msgspec.json.decode(words[1]))
+            self.peers.announced(sender, int(words[0]) / 1000, int(words[1]) / 1000, msgspec.json.decode(words[2]))
         elif sender == self.id:
             return
         elif kind == b"R":

@@ -96,11 +96,12 @@ class Sent:
 class Stream:
     """What a subscriber knows of one stream. `next_offset` None: it has not heard anything of it yet."""
 
-    __slots__ = ("_asked_at", "_held", "_held_bytes", "_last", "_since", "first", "next_offset")
+    __slots__ = ("_asked_at", "_held", "_held_bytes", "_last", "_since", "first", "judged", "next_offset")
 
     def __init__(self) -> None:
         self.next_offset: int | None = None
-        self.first = 1  # where it began here, if that was with an entry
+        self.first = 1  # where it began here
+        self.judged = False  # whether its subscriber has thought about what was before that
         self._held: dict[int, bytes] = {}
         self._held_bytes = 0
         self._last = 0  # the highest offset that is known to exist
@@ -127,7 +128,7 @@ class Stream:
     def announced(self, last: int, at: float) -> None:
         """The publisher says how far the stream goes; news to a subscriber of what was to come, or was lost."""
         if self.next_offset is None:
-            self.next_offset = last + 1
+            self.next_offset = self.first = last + 1
         if last >= self.next_offset:
             self._last = max(self._last, last)
             self._notice(at)

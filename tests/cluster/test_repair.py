@@ -40,6 +40,30 @@ async def test_a_message_whose_process_died_before_telling_is_told_of(
         await close_all(scene.crowd)
 
 
+async def test_whoever_comes_while_redis_is_away_is_told_of_what_was_said_before_it_was_back(
+    tmp_path: Path, mongo_url: str
+) -> None:
+    redis = RedisProcess().start()
+    try:
+        with two_processes(tmp_path, mongo_url, redis.url) as (a, b):
+            scene = Scene(a.url, b.url)
+            ada, ben, conversation = await scene.pair()
+            account = ben.account
+            await ben.close()
+            redis.stop()
+            b.kill()
+            await asyncio.to_thread(b.start)
+            ben = await scene.crowd.connect(account, ("/chat",), url=b.url)
+            heard = Heard(ben, "chat:head")
+            place = {"conversation_id": conversation["id"]}
+            await ada.call("chat:send", {**place, "client_id": "meanwhile", "text": "hello"})
+            redis.start()
+            await heard.wait("chat:head", WITHIN_S, **place, last_seq=1)
+            await close_all(scene.crowd)
+    finally:
+        redis.stop()
+
+
 class Talk:
     """Someone who says something all the time, and what they heard of everybody."""
 
