@@ -83,7 +83,8 @@ class Device(Person):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await super().connect()
         except Exception as error:  # whatever a dying connection makes the libraries raise, the answer is the same
-            code = error.code if isinstance(error, CommandError) else type(error).__name__
+            refused = isinstance(error, CommandError) and "code" in self._refusals.get(CHAT, {})
+            code = str(self._refusals[CHAT]["code"]) if refused else type(error).__name__
             self.journal.records.append(Failed(time.perf_counter(), self.connection, "connect", code))
         else:
             if self._socket.eio.state == "connected":

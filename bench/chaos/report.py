@@ -60,9 +60,23 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
         "events expected in calm times": expected.events,
         "events missing in calm times": len(expected.missing),
         "messages mended by fetching in calm times": expected.mended,
-        "time to converge, s": round(outcome.converged_s, 2),
+        "time to converge, s": round(_converged_s(outcome), 2),
         **_acks(outcome),
     }
+
+
+def _converged_s(outcome: Outcome) -> float:
+    """From the end of the last fault until everybody had been handed what somebody had before."""
+    first: dict[tuple[str, int], float] = {}
+    last: dict[tuple[str, int], float] = {}
+    for journal in outcome.evidence.journals:
+        for record in journal.records:
+            if isinstance(record, Handed):
+                key = (record.conversation, record.message.seq)
+                first[key] = min(record.at, first.get(key, record.at))
+                last[key] = max(record.at, last.get(key, record.at))
+    late = [last[key] - outcome.healed_at for key, at in first.items() if at <= outcome.healed_at]
+    return max(0.0, *late) if late else 0.0
 
 
 def _acks(outcome: Outcome) -> dict[str, Any]:

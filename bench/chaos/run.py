@@ -23,7 +23,7 @@ import socketio
 from bench.chaos.device import RETRYABLE, Device
 from bench.chaos.evidence import Conversation, Evidence, Lacking, Repeat
 from bench.chaos.faults import Faults
-from bench.chaos.journal import Essence, Handed
+from bench.chaos.journal import Essence
 from bench.chaos.load import Human, Load, Unanswered
 from bench.chaos.plan import Plan
 from bench.chaos.processes import ChaosError, Cluster
@@ -42,14 +42,12 @@ FRESH_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`began`: the time of day at which the load began, as logs have it. `converged_s`: from the end of load and faults
-    until the last device had its last message."""
+    """`began`: the time of day at which the load began, as logs have it."""
 
     evidence: Evidence
     began: str
     load_stopped_at: float
     healed_at: float
-    converged_s: float
     given_up: int
     restarts_needed: int
 
@@ -109,7 +107,6 @@ class Run:
         await load.stop()
         load_stopped_at = time.perf_counter()
         await self._converge(healed_at, load_stopped_at)
-        last_news_at = max((_last_handed_at(device) for device in self._devices), default=0.0)
         offline = [device.journal.device for device in self._devices if not device.up]
         lacking = await self._ask_what_is_lacking()
         before = await self._history()
@@ -120,13 +117,10 @@ class Run:
             [device.journal for device in self._devices], await self._history(), faults.done, began_at, closed_at,
             lacking, offline, repeats, self._ends(),
         )  # fmt: skip
-        calm_from = max(healed_at, load_stopped_at)
         started = sum(part.starts for part in (*self.cluster.webs, self.cluster.redis))
         restarts = sum(fault.kind in ("web-kill", "web-term", "redis-kill") for fault in faults.done)
         needed = started - restarts - len(self.cluster.webs) - 1
-        return Outcome(
-            evidence, began, load_stopped_at, healed_at, max(0.0, last_news_at - calm_from), load.given_up, needed
-        )  # fmt: skip
+        return Outcome(evidence, began, load_stopped_at, healed_at, load.given_up, needed)
 
     async def _converge(self, healed_at: float, load_stopped_at: float) -> None:
         """Gives the server its time. No shorter, since there may be messages that no client knows of."""
@@ -259,10 +253,6 @@ class Run:
         except (CommandError, ConnectionDroppedError) as error:
             return Repeat(*place, None, False, str(error))
         return Repeat(*place, Essence.of(data["message"]), data.get("duplicate", False))
-
-
-def _last_handed_at(device: Device) -> float:
-    return next((record.at for record in reversed(device.journal.records) if isinstance(record, Handed)), 0.0)
 
 
 async def ask(person: Person, command: str, payload: Json) -> Json:
