@@ -171,7 +171,7 @@ class Server:
         chat_routes.add_chat(rest, self.chat)
         chat_routes.add_notifications(rest, self.notifications)
         HealthRoutes(self.health).add_to(rest)
-        seen = (self.sio.eio, self.connections, self.admission, self.lag, self.health)
+        seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running))
         cors.add_routes(app, rest.routes, self.settings.cors_origins)
         app.router.add_get("/metrics", metrics)

@@ -20,7 +20,8 @@ class SettingsError(ValueError):
 class Settings:
     """Times end in their unit. `mongo_url` None means the embedded database, `redis_url` None one process.
 
-    `route` names this process to a proxy in front, see docs/decisions/0014.
+    `route` names this process to a proxy in front, see docs/decisions/0014. `port_shared` (PORT_SHARED=1, which
+    `make run WEB=4` sets): others listen on the same port, so this process stops listening as soon as it drains.
     """
 
     env: str = "development"

@@ -12,15 +12,12 @@ import argparse
 import json
 import os
 import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,48 +35,21 @@ from bench.processes import (
     prepare_this_process,
     running,
 )
+from bench.redis_server import RedisServer
 from bench.sides import MARK, OURS, TEXT, THEIRS, cast, event, our_send
-from storage.embedded import EmbeddedMongo, free_port
+from storage.embedded import EmbeddedMongo
 
 FIGURES = ("deliveries_per_s", "cpu_us_per_delivery", "p50_ms", "p99_ms")
-
-
-class RedisServer:
-    """A redis-server on a port of its own that stores nothing; it can be stopped and started again."""
-
-    def __init__(self) -> None:
-        self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self._port), "--save", "", "--appendonly", "no"]
-        try:
-            self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
-        except FileNotFoundError:
-            raise BenchError("this needs redis-server") from None
-        pin(self._process.pid, LOAD_CORE)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", self._port), 0.5).close()
-                return
-            time.sleep(0.05)
-        raise BenchError("redis-server did not start")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @contextmanager
 def redis() -> Iterator[RedisServer]:
     server = RedisServer()
-    server.start()
     try:
+        pin(server.start().pid, LOAD_CORE)
         yield server
+    except FileNotFoundError:
+        raise BenchError("this needs redis-server") from None
     finally:
         server.stop()
 

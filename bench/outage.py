@@ -19,9 +19,10 @@ from typing import Any
 import socketio
 from redis.asyncio import Redis
 
-from bench.across import RedisServer, parleys, redis, stocks
+from bench.across import parleys, redis, stocks
 from bench.clients import CommandError, Json, Person, Rest
 from bench.processes import BenchError, Target, prepare_this_process
+from bench.redis_server import RedisServer
 
 PEOPLE = 8
 PAUSE_S = 0.05

@@ -17,7 +17,7 @@ TOKENS_KEPT = 4_096
 
 
 class Gate:
-    """What every namespace asks: who is this, are they still logged in, how much have they asked for."""
+    """One for all namespaces. `running` tells how many commands are."""
 
     def __init__(
         self, tokens: Tokens, sessions: Sessions, connections: Connections, limits: CommandLimits, admission: Admission

@@ -29,7 +29,7 @@ class MemoryAdapter:
 
     def __init__(self) -> None:
         self.bus: Bus = MemoryBus()
-        self.manager: MemoryManager | RelayManager = MemoryManager()
+        self.manager = MemoryManager()
         self.directory: Directory = MemoryDirectory()
 
     def on_uncertain(self, callback: Callable[[float], None]) -> None:
@@ -58,18 +58,17 @@ class RedisAdapter:
         # Its own connections: a publication must not wait for a slow answer to something else.
         self._relay = Relay(client.connect(url, timeout_s=RELAY_TIMEOUT_S), deployment)
         self.bus: Bus = RelayBus(self._relay)
-        self._manager = RelayManager(self._relay)
-        self.manager: MemoryManager | RelayManager = self._manager
+        self.manager = RelayManager(self._relay)
         self.directory: Directory = RedisDirectory(self._redis)
 
     def on_uncertain(self, callback: Callable[[float], None]) -> None:
         self._relay.peers.uncertain.append(callback)
 
     def on_late(self, callback: Late) -> None:
-        self._manager.late = callback
+        self.manager.late = callback
 
     def hand_over(self, recovery: Recovery) -> None:
-        recovery.elsewhere = Handover(self._relay, recovery, self._manager.complete)
+        recovery.elsewhere = Handover(self._relay, recovery, self.manager.complete)
 
     async def start(self) -> None:
         await self._relay.start()

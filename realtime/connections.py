@@ -84,9 +84,13 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
-    def find(self, connection_id: str) -> Connection | None:
+    def close(self, connection_id: str) -> Connection | None:
+        """Closes it, as an administrator asks; None if it is not of this process."""
         process, _, number = connection_id.partition("-")
-        return self._all.get(int(number)) if process == PROCESS_ID and number.isdecimal() else None
+        found = self._all.get(int(number)) if process == PROCESS_ID and number.isdecimal() else None
+        if found is not None:
+            found.session.close(AsyncServer.reason.SERVER_DISCONNECT)
+        return found
 
     def after(self, number: int, among: Collection[Connection] | None = None) -> Iterator[Connection]:
         """Those that came later than `number`, in order; of all, or of some."""

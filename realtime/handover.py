@@ -62,7 +62,7 @@ class Handover:
     def __init__(self, relay: Relay, recovery: Recovery, complete: Callable[[Collection[str]], bool]) -> None:
         self._relay = relay
         self._recovery = recovery
-        self._complete = complete
+        self.complete = complete
         self._requests: dict[int, _Asked] = {}
         self._last_request = 0
         self._answers: dict[bytes, Callable[[str, bytes], None]] = {
@@ -70,9 +70,6 @@ class Handover:
             b"fetch": self._answer_fetch, b"fetched": self._hear_fetched,
         }  # fmt: skip
         relay.on(TOPIC, lambda process, number, names, body: self._answers[names](process, body))
-
-    def complete(self, rooms: list[str]) -> bool:
-        return self._complete(rooms)
 
     async def find(self, pid: str, namespace: str, user_id: str) -> tuple[str, Parted] | None:
         alive = self._relay.peers.fresh(FRESH_S)
@@ -125,7 +122,7 @@ class Handover:
         question = msgspec.msgpack.decode(body, type=_Fetch)
         delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
         missed = None
-        if not self._complete(question.rooms):
+        if not self.complete(question.rooms):
             delivered = None  # what is still held here the asker may have dropped already
         if delivered is not None and sum(len(entry.packet.text) for entry in delivered) <= MISSED_BYTES_MAX:
             missed = [Missed(entry.source, entry.packet.text) for entry in delivered]

@@ -27,11 +27,13 @@ Source = tuple[str, int]  # (publishing process, its number there): the same whe
 class Delivered:
     """One delivery: what went to whom."""
 
-    __slots__ = ("at", "namespace", "packet", "rooms", "skip", "source")
+    __slots__ = ("at", "namespace", "number", "packet", "rooms", "skip", "source")
 
     def __init__(
-        self, at: float, namespace: str, rooms: Sequence[str], skip: str | None, packet: Outgoing, source: Source | None
-    ) -> None:
+        self, number: int, at: float, namespace: str, rooms: Sequence[str], skip: str | None, packet: Outgoing,
+        source: Source | None,
+    ) -> None:  # fmt: skip
+        self.number = number
         self.at = at
         self.namespace = namespace
         self.rooms = rooms
@@ -67,9 +69,9 @@ class History:
     ) -> None:
         at = time.monotonic()
         self.number += 1
-        packet.give_offset(f"{self.tag}{self.number:x}", self.number)
+        packet.offset = f"{self.tag}{self.number:x}"
         log = self._log
-        log.append(Delivered(at, namespace, rooms, skip, packet, source))
+        log.append(Delivered(self.number, at, namespace, rooms, skip, packet, source))
         self._bytes += _size(packet)
         while self._bytes > self._bytes_max:
             self._drop_oldest()
@@ -103,7 +105,7 @@ class History:
             entries = self._index.get((namespace, room), [])
             for entry in entries[bisect_right(entries, number, key=_number) :]:
                 if entry.skip != sid:
-                    found[entry.packet.number] = entry
+                    found[entry.number] = entry
         return [found[key] for key in sorted(found)]
 
     def _bring_up(self) -> None:
@@ -122,7 +124,7 @@ class History:
 
 
 def _number(entry: Delivered) -> int:
-    return entry.packet.number
+    return entry.number
 
 
 def _size(packet: Outgoing) -> int:

@@ -33,15 +33,14 @@ class Outgoing:
     """One Engine.IO packet that carries text, and the attachments that follow it.
 
     `text` begins with the Engine.IO type (`4` for a message). `frame` is all of it as WebSocket frames. An event with
-    an `offset` says it behind its payload to clients that keep it; `number` is its place among what was delivered.
+    an `offset` says it behind its payload to clients that keep it.
     """
 
-    __slots__ = ("_frame_with_offset", "attachments", "frame", "number", "offset", "text")
+    __slots__ = ("_frame_with_offset", "attachments", "frame", "offset", "text")
 
     def __init__(self, text: bytes, attachments: Sequence[bytes] = ()) -> None:
         self.text = text
         self.attachments = attachments
-        self.number = 0
         self.offset = ""
         self._frame_with_offset = b""
         self.frame = frame(TEXT, text)
@@ -54,9 +53,6 @@ class Outgoing:
         made = cls(b"", (data,))
         made.frame = frame(BINARY, data)
         return made
-
-    def give_offset(self, offset: str, number: int) -> None:
-        self.offset, self.number = offset, number
 
     @property
     def text_with_offset(self) -> bytes:

@@ -15,11 +15,10 @@ starts afresh, and fetches what it missed (`chat:sync`).
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,8 +28,6 @@ from ops.metrics import RECOVERY
 from realtime.history import RETURN_S, Delivered, History, Source
 from realtime.packets import Outgoing
 from realtime.rooms import Held, Member, Rooms
-
-log = logging.getLogger("parley.recovery")
 
 PARKED_MAX = 50_000
 PID_MAX = 64
@@ -57,9 +54,8 @@ class Missed(msgspec.Struct, array_like=True):
 class Elsewhere(Protocol):
     """The other processes. None: nobody has it, or nobody says so in time."""
 
-    def complete(self, rooms: list[str]) -> bool:
-        """Everything that was published to the rooms has gone out here."""
-        ...
+    complete: Callable[[Collection[str]], bool]
+    """Everything that was published to the rooms has gone out here."""
 
     async def find(self, pid: str, namespace: str, user_id: str) -> tuple[str, Parted] | None:
         """(process, what it had)."""

@@ -167,6 +167,10 @@ class Rooms:
                 del space.rooms[room]
                 self.room_closed(room)
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Namespace → (its members, its rooms)."""
+        return {name: (len(space.members), len(space.rooms)) for name, space in self._spaces.items()}
+
     def room_opened(self, room: str) -> None:
         """The first member of this process is in it."""
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.redis_server import RedisServer
 from server import Server
 from settings import Settings
 from storage.embedded import EmbeddedMongo
-from tests.support import SECRET, Crowd, Process, RedisProcess, serving
+from tests.support import SECRET, Crowd, Process, serving
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     yield redis.url
     redis.stop()
 

@@ -9,12 +9,11 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +23,6 @@ from aiohttp import web
 from bench.clients import Account, Person, Rest
 from server import Server, make_runner
 from settings import Settings
-from storage.embedded import free_port
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, at least 32 bytes long"
@@ -117,33 +115,6 @@ class Process:
 def _read_on(stream: IO[str]) -> None:
     for _ in stream:
         pass
-
-
-class RedisProcess:
-    """Debian's redis-server on a port of its own, storing nothing."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._popen: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> RedisProcess:
-        self._popen = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
-                return self
-            time.sleep(0.05)
-        raise AssertionError("redis-server did not start")
-
-    def stop(self) -> None:
-        if self._popen is not None:
-            self._popen.terminate()
-            self._popen.wait()
 
 
 class Crowd:
@@ -261,6 +232,13 @@ class Raw:
             assert frame is not None, "closed instead of acknowledged"
             if frame.startswith(f"43{namespace},7"):
                 return json.loads(frame[len(f"43{namespace},7") :])[0]
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """For what the server does after its client has seen it."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 class Heard:

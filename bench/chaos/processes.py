@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import redis_server
 from bench.chaos.proxy import HOST
 from bench.processes import NOT_INHERITED, ROOT
 from storage.embedded import URL_OPTIONS, EmbeddedMongo, die_with_parent
@@ -173,8 +174,7 @@ class Cluster:
         self._ports = free_ports()
         self.mongo = Mongo(directory / "database", next(self._ports))
         port = next(self._ports)
-        redis = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-        self.redis = Part("redis", redis, dict(os.environ), port, directory / "redis.log")
+        self.redis = Part("redis", redis_server.command(port), dict(os.environ), port, directory / "redis.log")
         self.redis_url = f"redis://{HOST}:{port}/0"
         self.webs = [self._web(directory, number, command) for number in range(processes)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from ops.lag import LoopLag
 from ops.logs import PROCESS_ID
 from realtime.admission import Admission
 from realtime.connections import Connection, Connections
+from realtime.rooms import Rooms
 from realtime.transport import EngineServer
 
 log = logging.getLogger("parley.admin")
@@ -43,10 +43,11 @@ class Processes:
     """`running` tells how many commands are."""
 
     def __init__(
-        self, engine: EngineServer, connections: Connections, admission: Admission, lag: LoopLag, health: Health,
-        running: Callable[[], int],
+        self, engine: EngineServer, rooms: Rooms, connections: Connections, admission: Admission, lag: LoopLag,
+        health: Health, running: Callable[[], int],
     ) -> None:  # fmt: skip
         self._engine = engine
+        self._rooms = rooms
         self._connections = connections
         self._admission = admission
         self._lag = lag
@@ -57,15 +58,15 @@ class Processes:
     async def stats(self, context: Context, payload: Empty) -> ProcessStats:
         _require_administrator(context)
         readiness = await self._health.ready()
-        members = [member for session in self._engine.sockets.values() for member in session.members.values()]
+        sizes = self._rooms.sizes()
         blocked, waiting = self._engine.backlog()
         return ProcessStats(
             process=self._info(),
             status=readiness.status,
             sessions=len(self._engine.sockets),
             connections=len(self._connections),
-            namespaces=dict(Counter(member.handler.name for member in members if member.connected)),
-            rooms=len({(member.handler.name, room) for member in members for room in member.rooms}),
+            namespaces={name: members for name, (members, _) in sizes.items() if members},
+            rooms=sum(rooms for _, rooms in sizes.values()),
             commands_running=self._running(),
             log_ins_running=self._admission.entering,
             loop_lag_ms=round(self._lag.seconds * 1000, 3),
@@ -89,11 +90,10 @@ class Processes:
 
     async def close_connection(self, context: Context, payload: ConnectionTarget) -> None:
         _require_administrator(context)
-        connection = self._connections.find(payload.connection_id)
+        connection = self._connections.close(payload.connection_id)
         if connection is None:
             raise ParleyError("not_found", f"Process {self._name()} has no such connection.")
-        log.warning("%s closes connection %s of %s", context.user_id, connection.id, connection.identity.user_id)
-        connection.session.close(self._engine.reason.SERVER_DISCONNECT)
+        log.warning("%s closed connection %s of %s", context.user_id, connection.id, connection.identity.user_id)
 
     def _info(self) -> ProcessInfo:
         return ProcessInfo(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ops.metrics import RELAY
 from realtime.relay.streams import GIVE_UP_S, SENT_AGE_S, Stream
@@ -29,6 +30,24 @@ ECHO_FRESH_S = 2.0
 START_WAIT_S = 2.0
 
 
+class Publication(NamedTuple):
+    """A numbered message; `offset` is its place in its stream, `number` its place among all that its process sent."""
+
+    topic: bytes
+    process: str
+    offset: int
+    number: int
+    copies: int
+    names: bytes
+    body: bytes
+
+    @classmethod
+    def read(cls, message: bytes) -> Publication:
+        head, _, body = message.partition(b"\n")
+        topic, process, offset, number, copies, names = head.split(b" ", 5)
+        return cls(topic, process.decode(), int(offset), int(number), int(copies), names, body)
+
+
 class Peer:
     """`complete_at`: when everything it had published until then was here (seconds since 1970)."""
 
@@ -36,7 +55,7 @@ class Peer:
 
     def __init__(self, identifier: str) -> None:
         self.id = identifier
-        self.streams: dict[str, Stream] = {}
+        self.streams: dict[str, Stream[Publication]] = {}
         self.heard_at = time.monotonic()
         self.born_at: float | None = None
         self.complete_at = time.time()
@@ -57,8 +76,9 @@ class Peer:
 class Peers:
     """`following`: channels whose subscription is confirmed."""
 
-    def __init__(self, own: str, hand_on: Callable[[Peer, bytes], None], ask: Callable[[str, str, int], None]) -> None:
+    def __init__(self, own: str, hand_on: Callable[[Publication], None], ask: Callable[[str, str, int], None]) -> None:
         self._own = own
+        self._own_head = f" {own} ".encode()
         self._hand_on = hand_on
         self._ask = ask
         self._peers: dict[str, Peer] = {}
@@ -122,21 +142,20 @@ class Peers:
         return at - max(self.echo_at, self._steady_since) > SILENT_S
 
     def heard(self, channel: str, message: bytes) -> None:
-        """A numbered message."""
-        _, sender, offset, _ = message.split(b" ", 3)
-        identifier = sender.decode()
-        if identifier == self._own:
+        """A publication."""
+        if message.startswith(self._own_head, 1):
             return
         if channel not in self.following:  # on its way when the connection was told to leave the channel
             return
+        publication = Publication.read(message)
         at = time.monotonic()
-        peer = self._peer(identifier, at)
+        peer = self._peer(publication.process, at)
         stream = peer.streams.get(channel)
         if stream is None:
             stream = peer.streams[channel] = Stream()
             if peer.born_at is not None and peer.born_at > self._owed_since[channel]:
                 stream.next_offset = 1
-        self._pass(peer, stream.arrive(int(offset), message, at))
+        self._pass(peer, stream.arrive(publication.offset, publication, len(message), at))
 
     def announced(self, identifier: str, uptime_s: float, publishing_s: float, positions: dict[str, int]) -> None:
         """`publishing_s`: for so long it has published all that it said."""
@@ -221,10 +240,11 @@ class Peers:
         peer.heard_at = at
         return peer
 
-    def _pass(self, peer: Peer, entries: list[bytes]) -> None:
-        for entry in entries:
+    def _pass(self, peer: Peer, publications: list[Publication]) -> None:
+        for publication in publications:
             try:
-                self._hand_on(peer, entry)
+                if publication.copies == 1 or peer.first_time(publication.number):
+                    self._hand_on(publication)
             except Exception:  # one publication's fault must not keep the others from arriving
                 log.exception("a publication of process %s could not be handled", peer.id)
 

@@ -30,7 +30,7 @@ import msgspec
 from ops.metrics import RELAY
 from realtime.relay.client import Client
 from realtime.relay.link import PRIVATE, Link, Listener
-from realtime.relay.peers import START_WAIT_S, Peer, Peers
+from realtime.relay.peers import START_WAIT_S, Peers, Publication
 from realtime.relay.streams import Sent
 
 ALL = "all"
@@ -189,11 +189,8 @@ class Relay(Listener):
         elif kind == b"D":
             self.peers.answered(sender, words[0])
 
-    def _hand_on(self, peer: Peer, message: bytes) -> None:
-        head, _, body = message.partition(b"\n")
-        topic, _, _, number, copies, names = head.split(b" ", 5)
-        if copies == b"1" or peer.first_time(int(number)):
-            self._topics[topic](peer.id, int(number), names, body)
+    def _hand_on(self, message: Publication) -> None:
+        self._topics[message.topic](message.process, message.number, message.names, message.body)
 
     async def _tick_forever(self) -> None:
         beat_at = 0.0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from typing import Generic, TypeVar
 
 SENT_BYTES_MAX = 33_554_432
 SENT_AGE_S = 150.0
@@ -28,6 +29,7 @@ ASK_AGAIN_S = 1.0
 GIVE_UP_S = 3.0
 
 Entry = tuple[bytes, bytes]  # its head, which is its own, and its body, which may be shared with other streams
+T = TypeVar("T")
 
 
 class _Log:
@@ -93,7 +95,7 @@ class Sent:
         return start, some
 
 
-class Stream:
+class Stream(Generic[T]):
     """What a subscriber knows of one stream. `next_offset` None: it has not heard anything of it yet."""
 
     __slots__ = ("_asked_at", "_held", "_held_bytes", "_last", "_since", "first", "judged", "next_offset")
@@ -102,22 +104,22 @@ class Stream:
         self.next_offset: int | None = None
         self.first = 1  # where it began here
         self.judged = False  # whether its subscriber has thought about what was before that
-        self._held: dict[int, bytes] = {}
+        self._held: dict[int, tuple[T, int]] = {}  # with their sizes
         self._held_bytes = 0
         self._last = 0  # the highest offset that is known to exist
         self._since: float | None = None  # when the gap was noticed, or last became smaller
         self._asked_at = 0.0
 
-    def arrive(self, offset: int, entry: bytes, at: float) -> list[bytes]:
-        """What may be handed on now, in order."""
+    def arrive(self, offset: int, entry: T, size: int, at: float) -> list[T]:
+        """What may be handed on now, in order. `size`: in bytes."""
         if self.next_offset is None:
             self.next_offset = self.first = offset
         if offset < self.next_offset or offset in self._held:
             return []
         self._last = max(self._last, offset)
         if offset > self.next_offset:
-            self._held[offset] = entry
-            self._held_bytes += len(entry)
+            self._held[offset] = entry, size
+            self._held_bytes += size
             self._notice(at)
             return []
         self.next_offset += 1
@@ -153,17 +155,17 @@ class Stream:
         """Nothing came for so long that the gap is better given up."""
         return self._since is not None and at >= self._since + GIVE_UP_S
 
-    def skip_to(self, offset: int, at: float) -> list[bytes]:
+    def skip_to(self, offset: int, at: float) -> list[T]:
         """What is before `offset` will not come any more; returns what may be handed on."""
         assert self.next_offset is not None
         if offset > self.next_offset:
             for gone in [held for held in self._held if held < offset]:
-                self._held_bytes -= len(self._held.pop(gone))
+                self._held_bytes -= self._held.pop(gone)[1]
             self.next_offset = offset
             self._last = max(self._last, offset - 1)
         return self._release(at)
 
-    def give_up(self, at: float) -> list[bytes]:
+    def give_up(self, at: float) -> list[T]:
         """Goes on behind the gap."""
         return self.skip_to(min(self._held, default=self._last + 1), at)
 
@@ -177,12 +179,12 @@ class Stream:
             self._since = at
             self._asked_at = 0.0
 
-    def _release(self, at: float) -> list[bytes]:
+    def _release(self, at: float) -> list[T]:
         assert self.next_offset is not None
-        freed: list[bytes] = []
-        while (entry := self._held.pop(self.next_offset, None)) is not None:
-            self._held_bytes -= len(entry)
+        freed: list[T] = []
+        while (held := self._held.pop(self.next_offset, None)) is not None:
+            self._held_bytes -= held[1]
             self.next_offset += 1
-            freed.append(entry)
+            freed.append(held[0])
         self._since = None if self.next_offset > self._last else at
         return freed

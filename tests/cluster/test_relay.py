@@ -4,70 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from realtime.relay import client, peers
-from realtime.relay.relay import ALL, Relay
+from bench.redis_server import RedisServer
+from realtime.relay import peers
+from realtime.relay.relay import ALL
 from storage.embedded import free_port
-from tests.support import RedisProcess
-
-TOPIC = b"T"
-
-
-class End:
-    """One process's relay, and what it heard as (from, body)."""
-
-    def __init__(self, url: str, deployment: str) -> None:
-        self.relay = Relay(client.connect(url, timeout_s=2.0), deployment)
-        self.heard: list[tuple[str, str]] = []
-        self.uncertain: list[float] = []
-        self.relay.on(TOPIC, lambda process, number, names, body: self.heard.append((process, body.decode())))
-        self.relay.peers.uncertain.append(self.uncertain.append)
-
-    @property
-    def bodies(self) -> list[str]:
-        return [body for _, body in self.heard]
-
-    def send(self, text: str, *channels: str) -> None:
-        self.relay.send(TOPIC, channels, b"*", text.encode())
-
-    async def crash(self) -> None:
-        """Ends without a word, as kill -9 does."""
-        link = self.relay._link
-        for task in (self.relay._task, link._following_task, *link._tasks):
-            assert task is not None
-            task.cancel()
-        await asyncio.sleep(0.05)
-        await client.close(link._client)
-
-
-async def until(true: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def ends(url: str, count: int = 2) -> AsyncIterator[list[End]]:
-    deployment = f"t_{secrets.token_hex(4)}"
-    made = [End(url, deployment) for _ in range(count)]
-    for end in made:
-        end.relay.want("1")
-        end.relay.want("2")
-        await end.relay.start()
-    for end in made:
-        await until(lambda end=end: len(end.relay.peers) == count - 1 and end.relay.peers.following >= {"1", "2"})  # type: ignore[misc]
-    yield made
-    for end in made:
-        await end.relay.stop()
+from tests.cluster.relays import End, ends
+from tests.support import until
 
 
 async def test_what_is_said_arrives_in_order_and_copies_count_once(redis_url: str) -> None:
@@ -110,7 +61,7 @@ async def test_a_cut_subscription_loses_nothing(redis_url: str, channel: str) ->
 
 
 async def test_what_is_said_while_redis_is_stopped_arrives_when_it_is_back() -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     try:
         async with ends(redis.url) as (a, b):
             for number in range(50):
@@ -135,7 +86,7 @@ async def test_what_is_said_while_redis_is_stopped_arrives_when_it_is_back() -> 
 
 
 async def test_one_that_begins_while_redis_is_stopped_is_heard_in_full() -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     try:
         async with ends(redis.url, 1) as (a,):
             redis.stop()
@@ -152,7 +103,7 @@ async def test_one_that_begins_while_redis_is_stopped_is_heard_in_full() -> None
 
 
 async def test_what_is_not_kept_any_more_is_known_to_be_lost() -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     try:
         async with ends(redis.url) as (a, b):
             a.relay._sent._bytes_max = 1_000
@@ -256,73 +207,16 @@ async def test_a_process_that_was_taken_for_dead_and_comes_back_is_heard_in_full
         await second.relay.stop()
 
 
-@pytest.mark.parametrize("away_s", [0, 1.5])
-async def test_what_came_before_a_channel_could_be_listened_to_is_known_to_be_missing(away_s: float) -> None:
-    redis = RedisProcess().start()
-    try:
-        async with ends(redis.url) as (a, b):
-            a.send("before", "9")
-            redis.stop()
-            await until(lambda: not b.relay._link.listening)
-            b.relay.want("9")
-            await b.relay.reach(["9"])  # someone is let in by a process that does not hear the others
-            owed_at = time.time()
-            a.send("meanwhile", "9")
-            await asyncio.sleep(away_s)
-            redis.start()
-            await until(lambda: bool(b.uncertain))
-            assert abs(b.uncertain[0] - owed_at) < 0.5
-    finally:
-        redis.stop()
-
-
-async def test_what_a_process_could_not_publish_before_it_was_first_heard_on_a_channel_is_known_to_be_missing(
-    redis_url: str,
-) -> None:
+async def test_a_fault_while_a_channel_is_added_ends_the_connection_and_not_the_listening(redis_url: str) -> None:
     async with ends(redis_url) as (a, b):
+        subscription = b.relay._link._subscription
+        assert subscription is not None
 
-        async def fail() -> None:
-            a.relay._link._last.clear()
-            raise ConnectionError("cut off from Redis")
+        async def fail(channels: Iterable[str]) -> None:
+            raise ValueError("a fault of the client library")
 
-        publish, a.relay._link._publish = a.relay._link._publish, fail  # type: ignore[method-assign]
-        await until(lambda: a.relay._link.up_since is None)
-        b.relay.want("9")
-        await b.relay.reach(["9"])
-        owed_at = time.time()
-        a.send("to nobody", "9")
-        a.relay._link._publish = publish  # type: ignore[method-assign]
-        await until(lambda: bool(b.uncertain))
-        assert abs(b.uncertain[0] - owed_at) < 0.5
-
-
-async def test_what_a_process_said_before_it_knew_of_another_is_known_to_be_missing(redis_url: str) -> None:
-    async with ends(redis_url, 1) as (alone,):
-        received, alone.relay.received = alone.relay.received, lambda channel, message: None  # type: ignore[method-assign]
-        other = End(redis_url, alone.relay._link._prefix.split(":")[1])
-        other.relay.want("1")
-        await other.relay.start()
-        await other.relay.reach(["1"])
-        alone.send("to nobody", "1")
-        alone.relay.received = received  # type: ignore[method-assign]
-        await until(lambda: bool(other.uncertain))
-        assert not other.heard
-        await other.relay.stop()
-
-
-async def test_a_process_that_nobody_ever_heard_of_may_have_lived_while_redis_was_away() -> None:
-    redis = RedisProcess().start()
-    try:
-        async with ends(redis.url) as (a, b):
-            redis.stop()
-            await until(lambda: not a.relay._link.listening and not b.relay._link.listening)
-            stopped_at = time.time()
-            brief = End(redis.url, a.relay._link._prefix.split(":")[1])
-            await brief.relay.start()
-            brief.send("heard by nobody", "1")
-            await brief.crash()
-            redis.start()
-            await until(lambda: bool(a.uncertain) and bool(b.uncertain))
-            assert stopped_at - 0.5 < min(a.uncertain[0], b.uncertain[0]) < stopped_at + 0.5
-    finally:
-        redis.stop()
+        subscription.add = fail  # type: ignore[method-assign]
+        b.relay.want("17")
+        await until(lambda: "17" in b.relay.peers.following)
+        a.send("heard", "17")
+        await until(lambda: b.bodies == ["heard"])

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.clients import Person
+from bench.redis_server import RedisServer
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_beyond_head import leave_behind
 from tests.faults.test_kill import close_all
 from tests.rest.client import http
-from tests.support import Heard, RedisProcess, direct, group
+from tests.support import Heard, direct, group
 
 Json = dict[str, Any]
 WITHIN_S = 10.0
@@ -43,7 +44,7 @@ async def test_a_message_whose_process_died_before_telling_is_told_of(
 async def test_whoever_comes_while_redis_is_away_is_told_of_what_was_said_before_it_was_back(
     tmp_path: Path, mongo_url: str
 ) -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     try:
         with two_processes(tmp_path, mongo_url, redis.url) as (a, b):
             scene = Scene(a.url, b.url)
@@ -94,7 +95,7 @@ class Talk:
 
 
 async def test_redis_may_stop_under_load(tmp_path: Path, mongo_url: str) -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     try:
         with two_processes(tmp_path, mongo_url, redis.url) as (a, b):
             scene = Scene(a.url, b.url)
@@ -106,7 +107,7 @@ async def test_redis_may_stop_under_load(tmp_path: Path, mongo_url: str) -> None
         redis.stop()
 
 
-async def check_outage(scene: Scene, redis: RedisProcess) -> None:
+async def check_outage(scene: Scene, redis: RedisServer) -> None:
     people = [await scene.person(f"P{number}", (scene.a, scene.b)[number % 2]) for number in range(4)]
     conversation = await group(*people)
     receipts = Heard(people[1], "chat:receipt")

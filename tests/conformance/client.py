@@ -18,7 +18,8 @@ from realtime.session import Session
 from realtime.transport import EngineServer
 from server import make_runner
 from tests.conformance.server import make_app
-from tests.socket.protocol import SEPARATOR, until
+from tests.socket.protocol import SEPARATOR
+from tests.support import until
 
 LIMIT_S = 5.0  # for what is expected to come at once
 

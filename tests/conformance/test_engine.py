@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from tests.conformance.client import LIMIT_S, Place, Polling, opened
-from tests.socket.protocol import SEPARATOR, until
+from tests.socket.protocol import SEPARATOR
+from tests.support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.conformance.client import LIMIT_S, Place, Socket
 from tests.conformance.server import CONNECT_TIMEOUT_S
-from tests.socket.protocol import until
+from tests.support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.client import LIMIT_S, Place, Polling, Socket
-from tests.socket.protocol import until
+from tests.support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,8 +20,8 @@ from realtime.packets import Outgoing
 from server import Server
 from settings import Settings
 from tests.faults.slow import SlowReader
-from tests.socket.protocol import Polling, until
-from tests.support import Crowd, Heard, serving
+from tests.socket.protocol import Polling
+from tests.support import Crowd, Heard, serving, until
 
 Json = dict[str, Any]
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -36,7 +36,7 @@ def test_it_gives_what_went_to_the_rooms_since(
             assert found is None
         else:
             assert found is not None
-            assert [entry.packet.number for entry in found] == [number for number in expected if number > after]
+            assert [entry.number for entry in found] == [number for number in expected if number > after]
 
 
 def test_what_is_too_old_or_too_much_is_not_given_in_part() -> None:

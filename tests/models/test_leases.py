@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
+from bench.redis_server import RedisServer
 from realtime import leases
 from realtime.leases import Directory, MemoryDirectory, RedisDirectory
-from tests.support import RedisProcess
 
 
 @pytest.fixture(scope="module")
 def own_redis_url() -> Iterator[str]:
     """A Redis of this file's own, because its tests empty it."""
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     yield redis.url
     redis.stop()
 

@@ -3,68 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from realtime.ordering import HOLD_S, Sequencer
+from tests.models.sequenced import KEY, THERE, Client, Others, run
 
-KEY = "c_1"
 Arrival = tuple[int, bool]
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Sleeps by moving its clock: a hold of 0.3 s costs nothing, and ends at 0.3 s exactly."""
-
-    _moved = 0.0
-
-    def time(self) -> float:
-        return self._moved
-
-    def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        whens = [handle.when() for handle in scheduled if not handle.cancelled()]
-        if not ready and whens:
-            self._moved = max(self._moved, min(whens))
-        super()._run_once()  # type: ignore[misc]
-
-
-class Others:
-    behind = False
-    away = False
-
-
-THERE = Others()
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(work)
-
-
-class Client:
-    """What a connection behind the sequencer got, and when."""
-
-    def __init__(self, sequencer: Sequencer) -> None:
-        self.sequencer = sequencer
-        self.seen: list[int] = []
-        self.at: dict[int, float] = {}
-        self.late: list[int] = []
-
-    def deliver(self, seq: int) -> Callable[[bool], None]:
-        def deliver(in_order: bool) -> None:
-            if not in_order:
-                self.late.append(seq)
-                return
-            self.seen.append(seq)
-            self.at[seq] = asyncio.get_running_loop().time()
-
-        return deliver
-
-    def hear(self, seq: int, settled: bool = False, key: str = KEY) -> None:
-        self.sequencer.accept(key, seq, settled, self.deliver(seq))
 
 
 @st.composite
@@ -275,49 +221,5 @@ def test_tracks_are_bounded_and_a_waiting_one_is_kept() -> None:
         waiting.hear(2, key="waiting")
         await asyncio.sleep(0.001)
         assert waiting.seen == [1, 2, 3]
-
-    run(check())
-
-
-def test_a_turn_waits_for_its_predecessor_and_the_next_waits_for_its_end() -> None:
-    async def check() -> None:
-        client = Client(Sequencer(THERE, hold_s=0.3))
-        client.hear(1)
-
-        async def publish() -> None:
-            async with client.sequencer.turn(KEY, 3, settled=False):
-                client.seen.append(3)
-                await asyncio.sleep(0.1)  # on its way to the other processes
-            client.seen.append(-3)  # the acknowledgement
-
-        own = asyncio.ensure_future(publish())
-        await asyncio.sleep(0.01)
-        assert client.seen == [1]
-        client.hear(2)
-        await asyncio.sleep(0.01)
-        client.hear(4)
-        await own
-        await asyncio.sleep(0.01)
-        assert client.seen == [1, 2, 3, -3, 4]
-
-    run(check())
-
-
-def test_a_turn_that_is_cancelled_while_it_waits_stops_nobody() -> None:
-    async def check() -> None:
-        client = Client(Sequencer(THERE, hold_s=0.3))
-        client.hear(1)
-
-        async def publish() -> None:
-            async with client.sequencer.turn(KEY, 3, settled=False):
-                raise AssertionError("it was cancelled")
-
-        own = asyncio.ensure_future(publish())
-        await asyncio.sleep(0.01)
-        own.cancel()
-        client.hear(2)
-        client.hear(4)
-        await asyncio.sleep(1)
-        assert client.seen == [1, 2, 4]
 
     run(check())

@@ -16,14 +16,14 @@ def entry(offset: int) -> bytes:
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.permutations(range(40)), st.integers(1, 7))
 def test_what_was_lost_is_asked_for_and_handed_on_in_order(lost: list[bool], order: list[int], answer: int) -> None:
     """A publisher sends entries, some are lost, some come late; the subscriber hears positions and asks."""
-    sent, stream, handed, at = Sent(), Stream(), [], 100.0
+    sent, stream, handed, at = Sent(), Stream[bytes](), [], 100.0
     stream.announced(0, at)
     for offset in range(1, len(lost) + 1):
         assert sent.next_offset("1") == offset
         sent.add("1", (entry(offset), b""), at)
     for index in sorted(range(len(lost)), key=lambda index: order[index] // 8):  # a little out of order
         if not lost[index]:
-            handed += stream.arrive(index + 1, entry(index + 1), at)
+            handed += stream.arrive(index + 1, entry(index + 1), 1, at)
     stream.announced(sent.positions()["1"], at)
     assert stream.behind is (len(handed) < len(lost))
     for _ in range(len(lost) + 1):
@@ -36,49 +36,49 @@ def test_what_was_lost_is_asked_for_and_handed_on_in_order(lost: list[bool], ord
         start, entries = sent.since("1", wanted)
         assert start == wanted
         for number, (head, body) in enumerate(entries[:answer]):  # the rest of it is lost as well
-            handed += stream.arrive(start + number, head + body, at)
+            handed += stream.arrive(start + number, head + body, 1, at)
     assert handed == [entry(offset) for offset in range(1, len(lost) + 1)]
     assert not stream.behind
 
 
 def test_nothing_is_asked_for_before_what_is_only_late_had_its_time() -> None:
-    stream = Stream()
-    assert stream.arrive(7, entry(7), 10.0) == [entry(7)], "it listens from here on"
-    assert stream.arrive(9, entry(9), 10.0) == []
+    stream = Stream[bytes]()
+    assert stream.arrive(7, entry(7), 1, 10.0) == [entry(7)], "it listens from here on"
+    assert stream.arrive(9, entry(9), 1, 10.0) == []
     assert stream.wanted(10.0 + streams.GRACE_S / 2) is None
-    assert stream.arrive(8, entry(8), 10.1) == [entry(8), entry(9)]
+    assert stream.arrive(8, entry(8), 1, 10.1) == [entry(8), entry(9)]
     assert stream.wanted(20.0) is None
 
 
 def test_a_gap_that_nobody_fills_is_given_up() -> None:
-    stream = Stream()
+    stream = Stream[bytes]()
     stream.announced(3, 10.0)
     stream.announced(5, 10.0)
-    assert stream.arrive(8, entry(8), 11.0) == []
+    assert stream.arrive(8, entry(8), 1, 11.0) == []
     assert not stream.hopeless(12.9)
     assert stream.hopeless(10.0 + streams.GIVE_UP_S)
     assert stream.give_up(13.0) == [entry(8)]
     assert not stream.behind
-    assert stream.arrive(5, entry(5), 13.1) == [], "what comes after all is too late"
-    assert stream.arrive(9, entry(9), 13.1) == [entry(9)]
+    assert stream.arrive(5, entry(5), 1, 13.1) == [], "what comes after all is too late"
+    assert stream.arrive(9, entry(9), 1, 13.1) == [entry(9)]
 
 
 def test_too_much_held_is_given_up_at_once() -> None:
-    stream = Stream()
+    stream = Stream[bytes]()
     stream.announced(0, 10.0)
     for offset in range(2, streams.HELD_MAX + 3):
-        stream.arrive(offset, b"x", 10.0)
+        stream.arrive(offset, b"x", 1, 10.0)
     assert stream.full
     assert len(stream.give_up(10.0)) == streams.HELD_MAX + 1
 
 
 def test_progress_postpones_giving_up() -> None:
-    stream = Stream()
+    stream = Stream[bytes]()
     stream.announced(0, 10.0)
     stream.announced(100, 10.0)
     for offset in range(1, 100):
         assert not stream.hopeless(10.0 + offset)
-        stream.arrive(offset, entry(offset), 10.0 + offset)
+        stream.arrive(offset, entry(offset), 1, 10.0 + offset)
     assert stream.behind
 
 
@@ -98,10 +98,10 @@ def test_what_is_kept_is_bounded_by_bytes_and_by_age() -> None:
 
 
 def test_what_is_gone_is_skipped() -> None:
-    stream = Stream()
+    stream = Stream[bytes]()
     stream.announced(0, 10.0)
-    assert stream.arrive(2, entry(2), 10.0) == []
-    assert stream.arrive(5, entry(5), 10.0) == []
+    assert stream.arrive(2, entry(2), 1, 10.0) == []
+    assert stream.arrive(5, entry(5), 1, 10.0) == []
     assert stream.skip_to(5, 10.1) == [entry(5)]
     assert not stream.behind
 

@@ -16,8 +16,7 @@ from contract.registry import ENDPOINTS
 from server import Server
 from settings import Settings
 from tests.rest.client import Answer, Http, http
-from tests.socket.protocol import until
-from tests.support import NAMESPACES, PASSWORD, Crowd, serving
+from tests.support import NAMESPACES, PASSWORD, Crowd, serving, until
 
 ADMIN = "/api/v1/admin"
 Json = dict[str, Any]

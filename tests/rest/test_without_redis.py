@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+from bench.redis_server import RedisServer
 from settings import Settings
 from tests.rest.client import http
-from tests.support import PASSWORD, RedisProcess, serving
+from tests.support import PASSWORD, serving
 
 LOGIN = {"email": "ada@example.test", "password": PASSWORD}
 
 
 async def test_limits_are_shared_by_redis_and_go_on_without_it(settings: Settings, mongo_url: str) -> None:
-    redis = RedisProcess().start()
+    redis = RedisServer().start()
     limited = dataclasses.replace(settings, rate_limit_scale=0.02, redis_url=redis.url)
     try:
         async with serving(limited, mongo_url) as (_, one), serving(limited, mongo_url) as (_, other):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,6 @@ def refusal(frame: str | None, namespace: str) -> Json:
     assert set(error) == {"code", "message", "details", "retryable", "retry_after_ms", "request_id"}
     assert body["message"] == error["message"]
     return error
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """For what the server does after its client has seen it."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Polling:

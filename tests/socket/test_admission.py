@@ -19,8 +19,8 @@ from ops.lag import LoopLag
 from realtime import admission
 from server import Server
 from storage.embedded import EmbeddedMongo
-from tests.socket.protocol import refusal, settings_for_tests, until
-from tests.support import NAMESPACES, Crowd, Raw, serving
+from tests.socket.protocol import refusal, settings_for_tests
+from tests.support import NAMESPACES, Crowd, Raw, serving, until
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ import pytest
 from realtime import websocket
 from tests.conformance.client import hosting
 from tests.faults.slow import CLOSE, SlowReader
-from tests.socket.protocol import until
+from tests.support import until
 
 
 async def test_a_websocket_that_never_upgrades_ends_with_its_session() -> None:

@@ -15,8 +15,8 @@ from models.conversations.actions import Conversations
 from models.messages.store import MessageStore
 from realtime.inbox import WAITING_BYTES_MAX, WAITING_MAX
 from realtime.session import Session
-from tests.socket.protocol import Json, Place, Polling, until
-from tests.support import Raw
+from tests.socket.protocol import Json, Place, Polling
+from tests.support import Raw, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ from realtime.outbox import Flusher
 from realtime.packets import CLOSING, PONG, Outgoing, frame
 from realtime.websocket import WebSocketLink
 from realtime.wheel import TimerWheel
-from tests.socket.protocol import until
 from tests.socket.test_outbox import flushed, frames, made
+from tests.support import until
 
 
 class Transport:

@@ -14,7 +14,7 @@ from realtime.history import History
 from realtime.outbox import BYTES_MAX, COALESCE_MAX_S, COALESCE_S, LATEST_MAX, Flusher, Outbox
 from realtime.packets import Outgoing
 from realtime.rooms import Member, Rooms
-from tests.socket.protocol import until
+from tests.support import until
 
 
 class Recorder(Outbox):
@@ -198,7 +198,7 @@ async def test_each_gets_an_event_with_or_without_its_offset_as_it_keeps_them() 
     for number, box in enumerate(outboxes):
         box.offsets = number % 3 == 1
     event, plain = made(1), made(2)
-    event.give_offset("p-1", 1)
+    event.offset = "p-1"
     for box in outboxes:
         box.send(event)
         box.send(plain)

@@ -11,8 +11,8 @@ import pytest
 
 from contract.registry import NAMESPACES, RESERVED_EVENTS
 from realtime.engine import MESSAGE_BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S
-from tests.socket.protocol import Place, refusal, until
-from tests.support import Raw
+from tests.socket.protocol import Place, refusal
+from tests.support import Raw, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,7 +16,8 @@ from contract.registry import NAMESPACES
 from models.sessions.actions import Sessions
 from realtime.engine import MESSAGE_BYTES_MAX
 from realtime.polling import PollingLink
-from tests.socket.protocol import SEPARATOR, Place, Polling, until
+from tests.socket.protocol import SEPARATOR, Place, Polling
+from tests.support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
