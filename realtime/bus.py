@@ -7,7 +7,6 @@ not durable: whoever relies on a fact has written it to the database first and c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ops.tasks import end
 from realtime.relay.relay import ALL, Relay
 
 log = logging.getLogger("parley.bus")
@@ -71,10 +71,7 @@ class RelayBus(Bus):
         self._task = asyncio.create_task(self._deliver_forever(), name="bus")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def _receive(self, process: str, number: int, names: bytes, body: bytes) -> None:
         self._facts.put_nowait((names.decode(), msgspec.json.decode(body)))

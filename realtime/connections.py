@@ -8,7 +8,6 @@ namespaces of a connection speak for one user. A login ends here in three ways, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import math
@@ -24,6 +23,7 @@ from contract.errors import ParleyError
 from contract.registry import EVENTS, NAMESPACES
 from ops.logs import PROCESS_ID
 from ops.metrics import CONNECTIONS, NAMESPACE_CONNECTIONS
+from ops.tasks import end
 from realtime.bus import Bus
 from realtime.publisher import Publisher
 from realtime.rooms import Member
@@ -168,10 +168,7 @@ class Connections:
         self._task = asyncio.create_task(self._sweep_forever(), name="connection-expiry")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def _watch(self, connection: Connection) -> None:
         """Puts it where the sweep of that second finds it, so that an idle connection needs no timer of its own."""

@@ -7,7 +7,6 @@ changes networks does not flicker. What to tell to whom is the presence actions'
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from redis.exceptions import RedisError
 
 from ops.metrics import PRESENCE_USERS
+from ops.tasks import end
 from realtime.connections import Connection, Connections
 from realtime.leases import RENEW_S, Directory
 
@@ -52,10 +52,7 @@ class PresenceTracker:
         """Its people are about to come back to other processes, which are left to tell who did not. Alone, it says that
         all are gone, at once.
         """
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         try:
             if not await self.directory.hand_over(GRACE_S):
                 await self._leave_all()

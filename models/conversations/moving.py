@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from models.context import now
 from models.conversations.heads import TAIL_MAX, Heads, Tail, advance, contiguous
+from ops.tasks import end
 from storage.mongo import Document
 
 log = logging.getLogger("parley.conversations")
@@ -133,10 +134,7 @@ class Mover:
 
     async def stop(self) -> None:
         """Moves what is still to be moved."""
-        tasks = [*self._tasks, *([self._flushing] if self._flushing is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks, self._flushing)
         with contextlib.suppress(Exception):  # the heads can be found again, and the process is going
             for _ in range(FLUSHES_AT_STOP_MAX):
                 if not self.heads.pending:

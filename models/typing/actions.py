@@ -7,7 +7,6 @@ last one with a stop, so that no screen shows someone typing who has long gone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 
@@ -16,6 +15,7 @@ from contract.rooms import typing_room
 from contract.types import Empty
 from models.context import Context
 from models.conversations.actions import Conversations
+from ops.tasks import end
 from realtime.publisher import Publisher
 
 log = logging.getLogger("parley.typing")
@@ -51,10 +51,7 @@ class TypingSignals:
         self._task = asyncio.create_task(self._expire_forever(), name="typing-expiry")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     async def _expire_forever(self) -> None:
         while True:

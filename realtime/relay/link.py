@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from redis.exceptions import RedisClusterException, RedisError
 
 from ops.metrics import RELAY
+from ops.tasks import end
 from realtime.relay import client as redis_client
 
 log = logging.getLogger("parley.relay")
@@ -69,10 +70,8 @@ class Link:
 
     async def stop(self) -> None:
         """Publishes what is still to be published."""
-        tasks = [*self._tasks, *([self._following_task] if self._following_task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
+        await end(self._following_task)
         with contextlib.suppress(*FAILURES):
             await self._publish()
         await redis_client.close(self._client)
@@ -88,6 +87,7 @@ class Link:
         self._pending_bytes += size
         if self._pending_bytes > PENDING_BYTES_MAX:
             self._drop_pending()
+            self.up_since = time.monotonic()
         self._wake.set()
 
     def publish_last(self, channel: str, message: bytes) -> None:
@@ -213,17 +213,19 @@ class Link:
         """Listens to channels that are wanted meanwhile, and no longer to those that were not for a while."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LINGER_S / 3)
+                async with asyncio.timeout(LINGER_S / 3):
+                    await self._changed.wait()
             self._changed.clear()
             if self._subscription is None:
                 continue
+            subscription = self._subscription
             try:
-                await self._adjust(self._subscription)
-            except FAILURES:
-                pass  # the connection has ended; the next one begins with all
-            except Exception:  # whatever it is, the next connection may do better
-                log.exception("listening to more, or to less, failed")
-                self.reconnect()
+                await self._adjust(subscription)
+            except Exception as error:  # whatever it is, the next connection begins with all that is wanted
+                if not isinstance(error, FAILURES):
+                    log.exception("listening to more, or to less, failed")
+                if self._subscription is subscription:
+                    self.reconnect()
 
     async def _adjust(self, subscription: redis_client.Subscription) -> None:
         new = [channel for channel in self._wanted if channel not in self._subscribed]

@@ -5,9 +5,9 @@ this process hears itself is dead. `uncertain(since)` is called when something t
 published, since that moment (seconds since 1970) may never reach this process:
 
     something of a stream cannot be had any more, or its publisher has died
-    this process was deaf for so long that another one can have begun, served and died meanwhile
+    nothing was heard for so long that a process can have begun, served and died meanwhile
     people were let into a room before its channel was heard
-    a stream is first heard of from a peer that could not publish for a while since its channel is `owed`
+    a stream is first heard of, and its peer could not publish, or this process not hear, all the time since then
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ class Peers:
         self._peers: dict[str, Peer] = {}
         self._departed: dict[str, Peer] = {}  # taken for dead, and perhaps only frozen
         self.following: set[str] = set()
-        self._followed: set[str] = set()  # at some time since they were wanted
         self._owed_since: dict[str, float] = {}
+        self._followed_since: dict[str, float] = {}  # without a pause; kept when the connection ends
         self.uncertain: list[Callable[[float], None]] = []
         self.echo_at = float("-inf")
         self._steady_since = self._ticked_at = time.monotonic()
-        self._deaf_since: float | None = None
+        self._heard_at: float | None = None
         self.since = float("inf")  # when the first of those that are there was heard of
 
     def __len__(self) -> int:
@@ -114,26 +114,26 @@ class Peers:
         self.following.add(channel)
         at = time.monotonic()
         owed_since = self._owed_since.setdefault(channel, at)
-        if channel not in self._followed:
-            self._followed.add(channel)
-            if owed_since < at:
-                self._tell(_wall(owed_since))
-        if self._deaf_since is not None:
-            if at - self._deaf_since > START_WAIT_S:
-                self._tell(_wall(self._deaf_since))
-            self._deaf_since = None
+        if channel not in self._followed_since and owed_since < at:
+            self._tell(_wall(owed_since))
+        self._followed_since[channel] = at
 
     def lost(self) -> None:
         """The connection has ended."""
         self.following.clear()
         self._steady_since = time.monotonic()
-        if self._deaf_since is None:
-            self._deaf_since = self._steady_since
+
+    def received(self) -> None:
+        """Something came, from whomever; this process hears at least itself, once a second."""
+        at = time.monotonic()
+        if self._heard_at is not None and at - self._heard_at > START_WAIT_S:
+            self._tell(_wall(self._heard_at))
+        self._heard_at = at
 
     def unfollow(self, channel: str) -> None:
         self.following.discard(channel)
-        self._followed.discard(channel)
         self._owed_since.pop(channel, None)
+        self._followed_since.pop(channel, None)
         for peer in (*self._peers.values(), *self._departed.values()):
             peer.streams.pop(channel, None)
 
@@ -177,24 +177,19 @@ class Peers:
             stream.announced(positions.get(channel, 0), at)
             if not stream.judged:
                 stream.judged = True
-                # What it said before it could publish, or to nobody, is before the beginning of the stream here.
-                if stream.first > 1 and at - publishing_s > owed_since:
-                    doubtful.append(owed_since)
+                # What it said before it could publish, or we could hear, is before the beginning of the stream here.
+                if stream.first > 1 and max(at - publishing_s, self._followed_since[channel]) > owed_since:
+                    doubtful.append(max(owed_since, peer.born_at))
         if doubtful:
             self._tell(_wall(min(doubtful)))
         if not any(stream.behind for stream in peer.streams.values()):
             peer.complete_at = time.time()
 
-    def left(self, identifier: str, positions: dict[str, int]) -> None:
-        """It has ended; its streams go as far as it says, and what is missing of them is lost."""
+    def left(self, identifier: str) -> None:
+        """It has ended; its streams go as far as it announced, and what is missing of them is lost."""
         peer = self._peers.get(identifier)
-        if peer is None:
-            return
-        at = time.monotonic()
-        for channel, stream in peer.streams.items():
-            if stream.next_offset is not None:
-                stream.announced(positions.get(channel, 0), at)
-        self._end(peer, died=False)
+        if peer is not None:
+            self._end(peer, died=False)
 
     def gone(self, identifier: str, channel: str, offset: int) -> None:
         """What is before `offset` cannot be sent again."""
@@ -229,6 +224,10 @@ class Peers:
                 elif (offset := stream.wanted(at)) is not None:
                     self._ask(peer.id, channel, offset)
 
+        for departed in [one for one in self._departed.values() if one.heard_at < at - SENT_AGE_S]:
+            del self._departed[departed.id]
+            self._tell(departed.complete_at)  # it may have been cut off only, gone on, and died later
+
     def _peer(self, identifier: str, at: float) -> Peer:
         peer = self._peers.get(identifier)
         if peer is None:
@@ -260,7 +259,6 @@ class Peers:
         at = time.monotonic()
         if died:
             log.warning("process %s was not heard of for %.0f s: taken for dead", peer.id, DEAD_S)
-            self._departed = {key: one for key, one in self._departed.items() if one.heard_at > at - SENT_AGE_S}
             self._departed[peer.id] = peer
             self._tell(peer.complete_at)
             return

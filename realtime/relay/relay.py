@@ -11,7 +11,7 @@ head line, which tells whether the rest is of interest, and a body.
     TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
     H process uptime_ms publishing_ms positions(json)  how far its streams go, and how long it could publish them
     Q process                                          say how far your streams go
-    B process positions(json)                          it has ended
+    B process uptime_ms publishing_ms positions(json)  the same, and that it has ended
     N process channel offset                           to a publisher: send again from here
     R process channel \\n publication                   to who asked: again
     G process channel offset                           what is before this offset is not kept any more
@@ -87,7 +87,7 @@ class Relay(Listener):
         """Says all that is to be said, and that nothing more will come."""
         if self._task is not None:
             self._task.cancel()
-        self._link.publish_last(ALL, b"B %s %s\n" % (self._id, msgspec.json.encode(self._sent.positions())))
+        self._announce(b"B")
         await self._link.stop()
 
     # Out
@@ -105,12 +105,12 @@ class Relay(Listener):
         RELAY.sent += 1
         return self._number
 
-    def _beat(self) -> None:
+    def _announce(self, kind: bytes) -> None:
         at = time.monotonic()
         publishing_s = 0.0 if self._link.up_since is None else max(0.0, at - max(self._link.up_since, self.peers.since))
         positions = msgspec.json.encode(self._sent.positions())
         times = int((at - self._started_at) * 1000), int(publishing_s * 1000)
-        self._link.publish_last(ALL, b"H %s %d %d %s\n" % (self._id, *times, positions))
+        self._link.publish_last(ALL, b"%s %s %d %d %s\n" % (kind, self._id, *times, positions))
 
     def _ask(self, publisher: str, channel: str, offset: int) -> None:
         RELAY.asked += 1
@@ -157,7 +157,7 @@ class Relay(Listener):
     def _query(self) -> None:
         self._curious = False
         self._link.publish_last(ALL, b"Q %s\n" % self._id)
-        self._beat()
+        self._announce(b"H")
 
     def unfollowed(self, channel: str) -> None:
         self.peers.unfollow(channel)
@@ -166,22 +166,23 @@ class Relay(Listener):
         self.peers.lost()
 
     def received(self, channel: str, message: bytes) -> None:
+        self.peers.received()
         kind = message[:1]
         if kind in self._topics:
             self.peers.heard(channel, message)
             return
         line = message[: message.index(b"\n")]
         _, sender, *words = line.decode().split(" ", 4)
-        if kind == b"H":
+        if kind in (b"H", b"B"):
             self.peers.announced(sender, int(words[0]) / 1000, int(words[1]) / 1000, msgspec.json.decode(words[2]))
+            if kind == b"B":
+                self.peers.left(sender)
         elif sender == self.id:
             return
         elif kind == b"R":
             self.peers.heard(words[0], message[len(line) + 1 :])
         elif kind == b"Q":
-            self._beat()
-        elif kind == b"B":
-            self.peers.left(sender, msgspec.json.decode(words[0]))
+            self._announce(b"H")
         elif kind == b"N":
             self._send_again(sender, words[0], int(words[1]))
         elif kind == b"G":
@@ -199,7 +200,7 @@ class Relay(Listener):
             if at >= beat_at:
                 beat_at = at + BEAT_S
                 self._sent.expire(at)
-                self._beat()
+                self._announce(b"H")
             self.peers.tick(at)
             if self._link.listening and self.peers.silent(at):
                 self._link.reconnect()

@@ -114,6 +114,8 @@ class Stream(Generic[T]):
         """What may be handed on now, in order. `size`: in bytes."""
         if self.next_offset is None:
             self.next_offset = self.first = offset
+        if offset < self.first:
+            return [entry]  # overtaken by what told of it, as on a cluster, where each node has an order of its own
         if offset < self.next_offset or offset in self._held:
             return []
         self._last = max(self._last, offset)
