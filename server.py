@@ -15,41 +15,21 @@ from aiohttp import web
 import settings as configuration
 from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES, RATE_TIERS
+from domain import INDEXES, Domain
 from handlers.base import Namespace
 from handlers.chat import ChatNamespace
+from handlers.finance import FinanceNamespace
 from handlers.gate import Gate
 from handlers.looking import Looking
+from handlers.offers import OffersNamespace
 from handlers.presence import PresenceNamespace
 from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
-from models.conversations import document as conversation_document
-from models.conversations.actions import Conversations
-from models.conversations.repair import Repair
-from models.conversations.store import ConversationStore
-from models.messages import document as message_document
-from models.messages.actions import Messages
-from models.messages.doors import Chat
-from models.messages.log import Log
-from models.messages.membership import Membership
-from models.messages.reading import Reading
-from models.messages.receipts import Receipts
-from models.messages.search import Search
-from models.messages.store import MessageStore, WordStore
-from models.notifications import document as notification_document
-from models.notifications.actions import Notifications
-from models.notifications.store import NotificationStore
-from models.presence.actions import PresenceActions
 from models.processes.actions import Processes
-from models.sessions import document as session_document
-from models.sessions.actions import Sessions
-from models.sessions.store import SessionStore
-from models.typing.actions import TypingSignals
-from models.users import document as user_document
-from models.users.actions import Users
-from models.users.store import UserStore
 from ops import collector, logs
 from ops.health import Health
 from ops.lag import LoopLag
+from ops.tasks import end
 from realtime import adapters, drain
 from realtime.admission import Admission
 from realtime.connections import Connections
@@ -58,6 +38,7 @@ from realtime.presence import PresenceTracker
 from realtime.publisher import Publisher
 from rest import chat as chat_routes
 from rest import cors, docs, pages
+from rest import offers as offer_routes
 from rest.admin import add_admin
 from rest.endpoint import Rest
 from rest.health import HealthRoutes, metrics
@@ -77,13 +58,6 @@ STOP_PART_S = 4.0
 # A crowd that comes at once waits here; whoever finds it full tries again after 1, 3, 7 and 15 s.
 BACKLOG = 4_096
 HEADER_BYTES_MAX = 16_384
-INDEXES = {
-    **user_document.INDEXES,
-    **session_document.INDEXES,
-    **conversation_document.INDEXES,
-    **message_document.INDEXES,
-    **notification_document.INDEXES,
-}
 
 
 class Server:
@@ -98,14 +72,19 @@ class Server:
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
         self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
-        self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
         self.sio.eio.route = settings.route
         self.adapter.hand_over(self.sio.recovery)
         self.publisher = Publisher(self.adapter.manager)
         self.connections = Connections(self.publisher, self.adapter.bus, settings.connections_per_user_max)
         self.lag = LoopLag()
-        self._domain()
+        self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
+        self.domain = Domain(
+            settings, self.database, self.adapter, self.publisher, self.tokens, self.passwords,
+            lambda: self.connections.user_ids,
+        )  # fmt: skip
+        self.tracker = PresenceTracker(self.connections, self.adapter.directory)
+        self.tracker.listen(self.domain.presence.came, self.domain.presence.left)
         self._namespaces()
         self.health = Health(
             {
@@ -117,44 +96,23 @@ class Server:
                 "loop_lag_ms": lambda: round(self.lag.seconds * 1000, 3),
             },
         )  # fmt: skip
+        self._heartbeat: asyncio.Task[None] | None = None
         self.app = self._http()
-
-    def _domain(self) -> None:
-        bus = self.adapter.bus
-        self.sessions = Sessions(SessionStore(self.database), self.tokens, bus, self.settings.refresh_token_ttl_s)
-        self.users = Users(UserStore(self.database), self.sessions, self.passwords)
-        store, index = MessageStore(self.database), WordStore(self.database)
-        conversations = ConversationStore(self.database, bus, store, index, self.adapter.alone)
-        self.conversations = Conversations(conversations, self.users, self.publisher)
-        self.repair = Repair(conversations, self.publisher, lambda: self.connections.user_ids)
-        self.adapter.on_uncertain(self.repair.since)
-        self.adapter.on_late(self.repair.late)
-        self.notifications = Notifications(NotificationStore(self.database), self.publisher)
-        message_log = Log(store, self.conversations, self.publisher)
-        self.chat = Chat(
-            conversations=self.conversations,
-            messages=Messages(store, index, message_log, self.conversations, self.notifications, self.publisher),
-            membership=Membership(self.conversations, store, message_log, self.notifications, bus),
-            reading=Reading(store, self.conversations),
-            receipts=Receipts(self.conversations, store, self.publisher),
-            search=Search(store, index, self.conversations),
-        )
-        self.typing = TypingSignals(self.conversations, self.publisher)
-        self.presence = PresenceActions(self.users, self.conversations, self.adapter.directory, self.publisher)
-        self.tracker = PresenceTracker(self.connections, self.adapter.directory)
-        self.tracker.listen(self.presence.came, self.presence.left)
 
     def _namespaces(self) -> None:
         limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
         self.admission = Admission(self.connections, self.settings.connections_max, self.lag)
-        self.gate = Gate(self.tokens, self.sessions, self.connections, limits, self.admission)
+        domain = self.domain
+        self.gate = Gate(self.tokens, domain.sessions, self.connections, limits, self.admission)
         rooms = self.sio.manager
         looking = Looking(rooms, self.connections, self.adapter.bus)
         namespaces: list[Namespace] = [
-            ChatNamespace(self.gate, rooms, self.chat, looking),
-            TypingNamespace(self.gate, self.typing, looking),
-            PresenceNamespace(self.gate, rooms, self.presence),
-            SystemNamespace(self.gate, rooms, self.notifications),
+            ChatNamespace(self.gate, rooms, domain.chat, looking),
+            TypingNamespace(self.gate, domain.typing, looking),
+            PresenceNamespace(self.gate, rooms, domain.presence),
+            OffersNamespace(self.gate, rooms, domain.offers),
+            FinanceNamespace(self.gate, rooms, domain.finance),
+            SystemNamespace(self.gate, rooms, domain.notifications),
         ]
         check_bound(namespaces)
         for namespace in namespaces:
@@ -164,12 +122,15 @@ class Server:
         surroundings = Surroundings(self.settings.production)
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=surroundings.middlewares)
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
-        rest = Rest(self.tokens, self.sessions, limits, self.csrf_key, self.settings.trusted_proxies)
+        domain = self.domain
+        rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies)
         IdentityRoutes(
-            self.users, self.sessions, self.conversations, self.tokens, self.csrf_key, self.settings.production
+            domain.users, domain.sessions, domain.conversations, self.tokens, self.csrf_key, self.settings.production
         ).add_to(rest)
-        chat_routes.add_chat(rest, self.chat)
-        chat_routes.add_notifications(rest, self.notifications)
+        chat_routes.add_chat(rest, domain.chat)
+        chat_routes.add_notifications(rest, domain.notifications)
+        offer_routes.add_offers(rest, domain.offers)
+        offer_routes.add_finance(rest, domain.finance)
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running))
@@ -187,7 +148,9 @@ class Server:
         await self.adapter.start()
         await self.connections.start()
         await self.tracker.start()
-        await self.typing.start()
+        await self.domain.typing.start()
+        if self.database.embedded:
+            self._heartbeat = asyncio.create_task(self.database.heartbeat_forever(), name="transactions")
 
     async def drain(self) -> None:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
@@ -198,13 +161,14 @@ class Server:
     async def stop(self) -> None:
         """Whatever of it fails, because the database has just gone perhaps, the rest is done."""
         self.lag.stop()
+        await end(self._heartbeat)
         for part in (
-            self.typing,
+            self.domain.typing,
             self.tracker,
             self.connections,
             self.sio,
-            self.repair,
-            self.conversations,
+            self.domain.repair,
+            self.domain.conversations,
             self.adapter,
         ):
             try:

@@ -23,7 +23,7 @@ class CommandError(Exception):
     def __init__(self, error: Json) -> None:
         self.code = str(error.get("code", "unknown"))
         self.message = str(error.get("message", ""))
-        self.details = error.get("details")
+        self.details: Any = error.get("details")
         self.retry_after_ms: int | None = error.get("retry_after_ms")
         super().__init__(f"{self.code}: {self.message} {self.details or ''}".rstrip())
 

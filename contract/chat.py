@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
+from contract.money import Money
 from contract.types import (
     PARTICIPANTS_MAX,
     ClientId,
@@ -39,8 +40,21 @@ class Participant(Resource):
     read_seq: int
 
 
+class OfferStep(Resource):
+    """What a message of kind `offer` tells: the step that an offer took. `offer:get` has the offer."""
+
+    offer_id: str
+    version: int
+    action: str
+    status: str
+    total: Money
+
+
 class Message(Resource):
-    """`version` rises with every edit, deletion and reaction: keep the copy with the highest."""
+    """`version` rises with every edit, deletion and reaction: keep the copy with the highest.
+
+    `offer` is there with kind `offer` alone.
+    """
 
     id: str
     conversation_id: str
@@ -57,6 +71,7 @@ class Message(Resource):
     edited_at: Timestamp | None
     deleted_at: Timestamp | None
     version: int
+    offer: OfferStep | UnsetType = UNSET
 
 
 class Conversation(Resource):

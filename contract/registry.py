@@ -14,7 +14,7 @@ import msgspec
 from contract.errors import ERRORS
 from contract.types import Empty
 
-NAMESPACES = ("/chat", "/typing", "/presence", "/system")
+NAMESPACES = ("/chat", "/typing", "/presence", "/offers", "/finance", "/system")
 
 # What is said there expires by itself: who was away has missed nothing of it.
 VOLATILE = frozenset({"/typing"})

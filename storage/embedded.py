@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -162,3 +163,17 @@ def running_url(data_dir: Path) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return url if _ping(url) else None
+
+
+@contextlib.contextmanager
+def reached(mongo_url: str | None, data_dir: Path) -> Iterator[str]:
+    """For commands beside a server: the address of its database, which is started if no server runs."""
+    url = mongo_url or running_url(data_dir)
+    if url is not None:
+        yield url
+        return
+    own = EmbeddedMongo(data_dir)
+    try:
+        yield own.start()
+    finally:
+        own.stop()

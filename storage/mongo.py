@@ -2,17 +2,19 @@
 
 Writes are acknowledged by a majority and journalled before an action goes on (`w: majority, j: true`; the embedded
 database needs both said); reads see only what cannot be rolled back. Every call has a time limit, since a frozen
-server would otherwise hang it for ever.
+server would otherwise hang it for ever. Changes of several documents go through `transact`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import IndexModel, WriteConcern
 from pymongo.errors import (
     AutoReconnect,
@@ -29,6 +31,18 @@ from contract.errors import ParleyError
 CALL_TIMEOUT_MS = 10_000
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
+Transaction = AsyncIOMotorClientSession
+Result = TypeVar("Result")
+
+TRANSACTION_S = 8.0
+RETRY_MIN_S = 0.002
+RETRY_MAX_S = 0.1
+# A client that died in a transaction holds its locks until another one runs: nobody must wait for that long.
+HEARTBEAT_S = 20.0
+
+
+class Again(Exception):
+    """Raised by what runs in a transaction when it met what only a fresh look can settle: it is run again."""
 
 
 class DatabaseError(RuntimeError):
@@ -72,6 +86,43 @@ class Database:
     def collection(self, name: str) -> Collection:
         return self._db[name]
 
+    async def transact(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """Does `work` in a transaction, which is durable when this returns; again if others were in its way.
+
+        `work` passes the transaction to each call as `session`, has no effect elsewhere, and may run several times.
+        What it raises undoes it. A failure of the commit itself can leave it done or not, as with any write.
+        Raises conflict if it was in the way of others for TRANSACTION_S.
+        """
+        deadline = time.monotonic() + TRANSACTION_S
+        wait_s = RETRY_MIN_S
+        async with await self._client.start_session() as session:
+            while True:
+                try:
+                    session.start_transaction(
+                        read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+                    )
+                    result = await work(session)
+                    await _commit(session, deadline)
+                    return result
+                except (PyMongoError, Again) as error:
+                    await _abort(session)
+                    if isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError"):
+                        raise
+                    if time.monotonic() > deadline:
+                        raise ParleyError("conflict") from error
+                except BaseException:
+                    await _abort(session)
+                    raise
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+                wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+    async def heartbeat_forever(self) -> None:
+        """For the embedded database, see HEARTBEAT_S."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(PyMongoError, ParleyError):
+                await self.transact(lambda session: self._db["heartbeat"].find_one({}, session=session))
+
     async def create_indexes(self, declared: Mapping[str, Sequence[IndexModel]]) -> None:
         """Creates what is missing; one that exists is left alone by the server."""
         for name, indexes in declared.items():
@@ -93,6 +144,25 @@ class Database:
         """
         bounds = {"$gte": low, "$lt": high}
         return bounds if self.embedded else {"$elemMatch": bounds}
+
+
+async def _commit(session: Transaction, deadline: float) -> None:
+    while True:
+        try:
+            await session.commit_transaction()
+            return
+        except PyMongoError as error:
+            # Committed or not: asking again is safe, and answers.
+            if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(RETRY_MAX_S)
+
+
+async def _abort(session: Transaction) -> None:
+    """Even if the task is being cancelled: an open transaction would keep its locks."""
+    if session.delegate.in_transaction:
+        with contextlib.suppress(PyMongoError):
+            await asyncio.shield(asyncio.ensure_future(session.abort_transaction()))
 
 
 def as_parley_error(error: Exception) -> ParleyError | None:

@@ -27,7 +27,7 @@ from settings import Settings
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, at least 32 bytes long"
 PASSWORD = "correct horse battery staple"
-NAMESPACES = ("/chat", "/typing", "/presence", "/system")
+NAMESPACES = ("/chat", "/typing", "/presence", "/offers", "/finance", "/system")
 _LISTENING = re.compile(r"parley listening on (http://\S+)")
 
 

@@ -26,6 +26,13 @@ export type ErrorCode =
   "idempotency_mismatch" |
   "message_deleted" |
   "message_version_stale" |
+  "offer_version_stale" |
+  "offer_not_your_turn" |
+  "offer_closed" |
+  "offer_expired" |
+  "credit_limit_exceeded" |
+  "hold_closed" |
+  "amount_exceeded" |
   "conflict" |
   "rate_limited" |
   "too_many_connections" |
@@ -33,6 +40,25 @@ export type ErrorCode =
   "timeout" |
   "over_capacity" |
   "internal_error";
+
+/** `payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
+
+    Balances in minor units: debits_posted - credits_posted is owed, debits_pending is held for accepted offers. */
+export interface Account {
+  user_id: string;
+  currency: string;
+  purpose: "payable" | "receivable";
+  credit_limit: number;
+  debits_pending: number;
+  debits_posted: number;
+  credits_pending: number;
+  credits_posted: number;
+  available_credit: number;
+}
+
+export interface AccountData {
+  account: Account;
+}
 
 export interface AuthExpiring {
   expires_in_ms: number;
@@ -54,6 +80,13 @@ export interface AuthRevoked {
 export interface Backlog {
   connections: number;
   bytes: number;
+}
+
+export interface CancelOffer {
+  offer_id: string;
+  version: number;
+  client_id: string;
+  note?: string | null;
 }
 
 /** `status`: up, down, or not_configured. `detail` says why. */
@@ -128,6 +161,25 @@ export interface Create {
   title?: string | null;
 }
 
+/** `side`: what the caller does. `to_user_id` is needed in a group. */
+export interface CreateOffer {
+  conversation_id: string;
+  client_id: string;
+  side: "buy" | "sell";
+  items: Item[];
+  settlement: "credit" | "none";
+  to_user_id?: string | null;
+  terms?: string | null;
+  note?: string | null;
+  expires_in_s?: number;
+}
+
+/** `transfer` is null if the limit changed. */
+export interface CreditChanged {
+  account: Account;
+  transfer: Transfer | null;
+}
+
 export interface DetailedHealth {
   status: "degraded" | "draining" | "not_ready" | "ready";
   version: string;
@@ -159,6 +211,15 @@ export interface Edit {
 /** A command without particulars, or an acknowledgement without data. */
 export type Empty = Record<string, never>;
 
+/** One line of a statement. `owed` and `held` are the account's after it, in minor units. */
+export interface Entry {
+  seq: number;
+  side: "credit" | "debit";
+  transfer: Transfer;
+  owed: number;
+  held: number;
+}
+
 /** What a client sees of an error. `retry_after_ms` is null when waiting does not help. */
 export interface ErrorBody {
   code: ErrorCode;
@@ -173,6 +234,30 @@ export interface ErrorBody {
 export interface ErrorDetail {
   field: string;
   reason: string;
+}
+
+/** `amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest. */
+export interface FulfilOffer {
+  offer_id: string;
+  version: number;
+  client_id: string;
+  note?: string | null;
+  amount?: number | null;
+}
+
+export interface GetAccount {
+  currency?: string;
+  purpose?: "payable" | "receivable";
+}
+
+/** Newest first. `from` and `to` are moments: from <= created_at < to. */
+export interface GetStatement {
+  currency?: string;
+  purpose?: "payable" | "receivable";
+  from?: string | null;
+  to?: string | null;
+  cursor?: string | null;
+  limit?: number;
 }
 
 export interface Head {
@@ -200,6 +285,27 @@ export interface HistoryPage {
   after_seq?: number | null;
   limit?: number;
   cursor?: string | null;
+}
+
+/** `by`: a user's id, or "system" for an expiry. `version` is the offer's after the step. */
+export interface HistoryStep {
+  version: number;
+  action: "accept" | "cancel" | "counter" | "create" | "decline" | "expire" | "fulfil" | "withdraw";
+  by: string;
+  items: PricedItem[];
+  total: Money;
+  terms: string | null;
+  note: string | null;
+  at: string;
+}
+
+export interface Item {
+  title: string;
+  quantity: number;
+  unit_price: Price;
+  sku?: string | null;
+  unit?: string | null;
+  tiers?: Tier[];
 }
 
 export interface Join {
@@ -233,6 +339,13 @@ export interface ListNotifications {
   unread?: boolean | null;
 }
 
+export interface ListOffers {
+  status?: "accepted" | "cancelled" | "declined" | "expired" | "fulfilled" | "pending" | "withdrawn" | null;
+  conversation_id?: string | null;
+  cursor?: string | null;
+  limit?: number;
+}
+
 export interface Liveness {
   status: "ok";
 }
@@ -261,7 +374,9 @@ export interface Members {
   remove?: string[];
 }
 
-/** `version` rises with every edit, deletion and reaction: keep the copy with the highest. */
+/** `version` rises with every edit, deletion and reaction: keep the copy with the highest.
+
+    `offer` is there with kind `offer` alone. */
 export interface Message {
   id: string;
   conversation_id: string;
@@ -278,6 +393,7 @@ export interface Message {
   edited_at: string | null;
   deleted_at: string | null;
   version: number;
+  offer?: OfferStep;
 }
 
 export interface MessageData {
@@ -292,6 +408,12 @@ export interface MessageList {
 
 export interface MessageTarget {
   message_id: string;
+}
+
+/** An amount, as the server sends it. */
+export interface Money {
+  amount: number;
+  currency: string;
 }
 
 /** `data` names what it is about: conversation_id and, for a mention, message_id and seq. */
@@ -319,6 +441,51 @@ export interface NotificationList {
 export interface NotificationsRead {
   ids: string[];
   unread: number;
+}
+
+/** `captured` is what fulfilling took, null before. `awaiting_user_id` is null once nobody has to answer. */
+export interface Offer {
+  id: string;
+  conversation_id: string;
+  status: "accepted" | "cancelled" | "declined" | "expired" | "fulfilled" | "pending" | "withdrawn";
+  version: number;
+  buyer_id: string;
+  seller_id: string;
+  created_by: string;
+  awaiting_user_id: string | null;
+  items: PricedItem[];
+  total: Money;
+  terms: string | null;
+  settlement: "credit" | "none";
+  expires_at: string;
+  hold_id: string | null;
+  captured: Money | null;
+  history: HistoryStep[];
+  created_at: string;
+  updated_at: string;
+}
+
+export interface OfferData {
+  offer: Offer;
+  duplicate?: boolean;
+}
+
+export interface OfferList {
+  items: Offer[];
+  next_cursor: string | null;
+}
+
+/** What a message of kind `offer` tells: the step that an offer took. `offer:get` has the offer. */
+export interface OfferStep {
+  offer_id: string;
+  version: number;
+  action: string;
+  status: string;
+  total: Money;
+}
+
+export interface OfferTarget {
+  offer_id: string;
 }
 
 /** `joined_seq`: this person sees messages after it. Marks are high-water: read implies delivered. */
@@ -361,6 +528,28 @@ export interface PresenceData {
 export interface Presences {
   presences: Presence[];
   refused: string[];
+}
+
+/** What something costs; as a client sends it. */
+export interface Price {
+  amount: number;
+  currency: string;
+}
+
+/** `total` is of the tier that its quantity reaches. */
+export interface PricedItem {
+  title: string;
+  sku: string | null;
+  quantity: number;
+  unit: string | null;
+  unit_price: Money;
+  tiers: PricedTier[];
+  total: Money;
+}
+
+export interface PricedTier {
+  min_quantity: number;
+  unit_price: Money;
 }
 
 /** `id` begins the request ids that this process makes; `route` is its ROUTE, or empty. */
@@ -434,6 +623,18 @@ export interface Register {
   device?: Device | null;
 }
 
+/** `items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name. */
+export interface RespondOffer {
+  offer_id: string;
+  version: number;
+  client_id: string;
+  action: "accept" | "counter" | "decline" | "withdraw";
+  items?: Item[] | null;
+  terms?: string | null;
+  note?: string | null;
+  expires_in_s?: number | null;
+}
+
 export interface Search {
   query: string;
   conversation_id?: string | null;
@@ -470,6 +671,14 @@ export interface SessionTarget {
   session_id: string;
 }
 
+/** `amount` in minor units. One below what is owed only stops new debits. */
+export interface SetCreditLimit {
+  user_id: string;
+  amount: number;
+  currency: string;
+  reason: string;
+}
+
 /** Without `muted_kinds`, only tells the present ones. */
 export interface SetPreferences {
   muted_kinds?: ("conversation_added" | "mention")[];
@@ -478,6 +687,11 @@ export interface SetPreferences {
 export interface SetStatus {
   status: "away" | "dnd" | "invisible" | "online";
   text?: string | null;
+}
+
+export interface Statement {
+  items: Entry[];
+  next_cursor: string | null;
 }
 
 export interface Subscribe {
@@ -498,6 +712,12 @@ export interface SyncData {
   synced_at: string;
 }
 
+/** From `min_quantity` on each unit costs this. */
+export interface Tier {
+  min_quantity: number;
+  unit_price: Price;
+}
+
 export interface Tokens {
   access_token: string;
   refresh_token: string;
@@ -507,6 +727,24 @@ export interface Tokens {
 
 export interface TokensData {
   tokens: Tokens;
+}
+
+/** It never changes. A `pending` one is ended by a `post`, a `void` or an `expire` that names it in `pending_id`.
+
+    `about` says what it is for: offer_id, conversation_id. */
+export interface Transfer {
+  id: string;
+  kind: "expire" | "pending" | "post" | "single" | "void";
+  code: string;
+  amount: Money;
+  debit_user_id: string;
+  credit_user_id: string;
+  pending_id: string | null;
+  corrects_id: string | null;
+  about: Record<string, string>;
+  by: string;
+  note: string;
+  created_at: string;
 }
 
 export interface Typing {
@@ -639,6 +877,50 @@ export interface PresenceEvents {
   "auth:revoked": (payload: AuthRevoked) => void;
   /** Someone subscribed to came, left or changed. */
   "user:status_change": (payload: Presence) => void;
+}
+
+export interface OffersCommands {
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+  /** Makes an offer to the other person; they have the first turn. */
+  "offer:create": (payload: CreateOffer, ack: (reply: Ack<OfferData>) => void) => void;
+  /** Accepts, declines or counters an offer whose turn is the caller's, or withdraws the caller's own. Of several for one version one wins. Accepting with settlement credit holds the total on the buyer's credit in the same step. */
+  "offer:respond": (payload: RespondOffer, ack: (reply: Ack<OfferData>) => void) => void;
+  /** An accepted offer was fulfilled: what is held, or a part, is owed from here on. */
+  "offer:fulfil": (payload: FulfilOffer, ack: (reply: Ack<OfferData>) => void) => void;
+  /** An accepted offer will not be fulfilled: what is held is released. */
+  "offer:cancel": (payload: CancelOffer, ack: (reply: Ack<OfferData>) => void) => void;
+  /** One offer of the caller's. */
+  "offer:get": (payload: OfferTarget, ack: (reply: Ack<OfferData>) => void) => void;
+  /** The caller's offers, newest change first. */
+  "offer:list": (payload: ListOffers, ack: (reply: Ack<OfferList>) => void) => void;
+}
+
+export interface OffersEvents {
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
+  /** An offer is new or took a step; keep the highest version. */
+  "offer:updated": (payload: OfferData) => void;
+}
+
+export interface FinanceCommands {
+  /** The caller's balances and credit. */
+  "finance:account": (payload: GetAccount, ack: (reply: Ack<AccountData>) => void) => void;
+  /** The caller's entries with running balance. */
+  "finance:statement": (payload: GetStatement, ack: (reply: Ack<Statement>) => void) => void;
+  /** Renews this connection's login in place with a newer access token of the same user. */
+  "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
+}
+
+export interface FinanceEvents {
+  /** A transfer moved one of the user's accounts, or their limit. */
+  "finance:credit_changed": (payload: CreditChanged) => void;
+  /** The access token ends in about a minute; send auth:refresh. */
+  "auth:expiring": (payload: AuthExpiring) => void;
+  /** The session has ended; the server closes the connection next. */
+  "auth:revoked": (payload: AuthRevoked) => void;
 }
 
 export interface SystemCommands {

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
 from pymongo import IndexModel
 
-from contract.chat import Conversation, Message, Participant, Receipt
+from contract.chat import Conversation, Message, OfferStep, Participant, Receipt
+from contract.money import Money
 from contract.types import format_time
 from storage.mongo import Document
 
@@ -62,6 +64,17 @@ def to_message(document: Document) -> Message:
         edited_at=format_time(document["edited_at"]) if document["edited_at"] else None,
         deleted_at=format_time(document["deleted_at"]) if document["deleted_at"] else None,
         version=document["version"],
+        offer=_to_offer_step(document["offer"]) if document["kind"] == "offer" else UNSET,
+    )
+
+
+def _to_offer_step(step: Document) -> OfferStep:
+    return OfferStep(
+        offer_id=step["offer_id"],
+        version=step["version"],
+        action=step["action"],
+        status=step["status"],
+        total=Money(amount=step["total"]["amount"], currency=step["total"]["currency"]),
     )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+import msgspec
 
 from contract import chat, chat_commands
 from contract.errors import ErrorDetail, ParleyError, invalid
 from models.context import Context, now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import draft, payload_hash, split_id
+from models.messages.document import draft, payload_hash, placed, split_id
 from models.messages.log import Log
+from models.messages.store import ClientIdTaken as ClientIdTaken
 from models.messages.store import MessageStore, WordStore
 from models.notifications.actions import Notifications
 from realtime.publisher import Publisher
-from storage.mongo import Document
+from storage.mongo import Document, Transaction
 
 EDIT_ATTEMPTS_MAX = 20
 EMOJI_PER_MESSAGE_MAX = 20
@@ -61,6 +64,25 @@ class Messages:
         if mentions and data.duplicate is not True:
             await self._notifications.mentioned(data.message, conversation, mentions)
         return data
+
+    # For other nouns, whose changes are messages too
+
+    async def commit(self, conversation_id: str, write: Callable[[int], Awaitable[Document]]) -> Document:
+        """See Log.commit."""
+        return await self._log.commit(conversation_id, write)
+
+    async def place(self, conversation_id: str, seq: int, made: Document, session: Transaction) -> Document:
+        """Makes the draft the message at that place. Raises ClientIdTaken."""
+        message = placed(conversation_id, seq, made)
+        await self._store.insert(message, session)
+        return message
+
+    async def repeated(self, sender_id: str, client_id: str, fingerprint: str) -> Document | None:
+        """The message of this client_id, if there is one. Raises idempotency_mismatch if it is another's payload."""
+        found = await self._store.find_sent(sender_id, client_id)
+        if found is not None and found["payload_hash"] != fingerprint:
+            raise ParleyError("idempotency_mismatch")
+        return found
 
     async def _check_reply(self, conversation_id: str, reply_to: str) -> None:
         place = split_id(reply_to)
@@ -152,5 +174,5 @@ class Messages:
 
 
 def _plain(message: Document) -> dict[str, Any]:
-    view = to_message(message)
-    return {name: getattr(view, name) for name in view.__struct_fields__}
+    plain: dict[str, Any] = msgspec.to_builtins(to_message(message))
+    return plain

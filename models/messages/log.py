@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from contract import chat, chat_commands
@@ -27,7 +28,7 @@ from models.context import now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
 from models.messages.document import placed
-from models.messages.store import MessageStore
+from models.messages.store import ClientIdTaken, MessageStore, SeqTaken
 from ops.metrics import MESSAGES_SENT, SEQ_CONFLICTS
 from realtime.publisher import Order, Publisher
 from storage.mongo import Document
@@ -135,6 +136,34 @@ class Log:
         result: Result = await pause.done
         return result
 
+    async def commit(self, conversation_id: str, write: Callable[[int], Awaitable[Document]]) -> Document:
+        """Appends a message that is a part of a larger durable change, and tells of it.
+
+        `write` is given the seq of the message, makes the change and returns the message. It may be called again, with
+        another seq, when it raised SeqTaken. What else it raises is raised.
+        """
+        return await self.between(conversation_id, partial(self._commit, conversation_id, write))
+
+    async def _commit(self, conversation_id: str, write: Callable[[int], Awaitable[Document]]) -> Document:
+        for _ in range(ATTEMPTS_MAX):
+            head, settled = await self._head(conversation_id)
+            try:
+                message = await write(head + 1)
+            except SeqTaken:
+                SEQ_CONFLICTS.inc()
+                self._conversations.outrun(conversation_id)
+                continue
+            except (ParleyError, ClientIdTaken):  # refused: nothing was written
+                raise
+            except BaseException:
+                self._conversations.unsure(conversation_id)
+                raise
+            self._conversations.note(message)
+            MESSAGES_SENT.labels(message["kind"]).inc()
+            await self._tell(None, conversation_id, [(message, None)], settled, more=False)
+            return message
+        raise ParleyError("conflict")
+
     def _queue(self, conversation_id: str, entry: _Entry | _Pause) -> None:
         journal = self._journals.get(conversation_id)
         if journal is None:
@@ -217,7 +246,7 @@ class Log:
         self,
         before: asyncio.Task[None] | None,
         conversation_id: str,
-        told: list[tuple[Document, _Entry]],
+        told: Sequence[tuple[Document, _Entry | None]],
         settled: bool,
         more: bool,
     ) -> None:
@@ -233,7 +262,8 @@ class Log:
             except Exception:  # it is durable, and must be answered; who should hear of it cannot be read just now
                 log.exception("telling of %s failed", document["_id"])
                 self._conversations.untold(conversation_id, document["seq"])
-            entry.finish(data)
+            if entry is not None:
+                entry.finish(data)
 
     async def _publish(self, conversation_id: str, message: Document, data: chat.MessageData, settled: bool) -> None:
         """`settled`: every process that will hear of the predecessor has heard of it. See `realtime.ordering`."""

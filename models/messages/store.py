@@ -8,15 +8,25 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from models.messages.document import BLOCK, place, sent_key, split_id, words
 from storage.batch import Batches
-from storage.mongo import Database, Document
+from storage.mongo import Database, Document, Transaction
 
 Refusal = Literal["seq_taken", "client_id_taken"]
 
 _DUPLICATE = 11000
+
+
+class SeqTaken(Exception):
+    """Another message has that place."""
+
+
+class ClientIdTaken(Exception):
+    """Its sender used that client_id before."""
+
+
 UPSERTS_MAX = 5
 # No word: marks the blocks that name changed messages.
 CHANGED = "\0changed"
@@ -33,6 +43,13 @@ class MessageStore:
         Returns how many of them are durable, from the first on, and why the next one is not.
         """
         return await self._appends.submit(documents)
+
+    async def insert(self, document: Document, session: Transaction) -> None:
+        """As a part of a larger change. Raises SeqTaken or ClientIdTaken, after which the change cannot go on."""
+        try:
+            await self._messages.insert_one(document, session=session)
+        except DuplicateKeyError as error:
+            raise (SeqTaken if "place" in (error.details or {}).get("keyPattern", {}) else ClientIdTaken) from error
 
     async def _append_groups(self, groups: Sequence[list[Document]]) -> list[tuple[int, Refusal | None] | Exception]:
         """In order, so that a group has no gap: a refusal ends its group, and the groups after it are tried again."""

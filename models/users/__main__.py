@@ -51,16 +51,12 @@ def main() -> int:
     create.add_argument("--name", default="Administrator")
     arguments = parser.parse_args()
     password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    own: embedded.EmbeddedMongo | None = None
     try:
         fields = {"email": arguments.email, "password": password, "name": arguments.name}
         payload = msgspec.convert(fields, Register)
         settings = configuration.load()
-        url = settings.mongo_url or embedded.running_url(settings.data_dir)
-        if url is None:
-            own = embedded.EmbeddedMongo(settings.data_dir)
-            url = own.start()
-        user_id = asyncio.run(_create(settings, payload, url))
+        with embedded.reached(settings.mongo_url, settings.data_dir) as url:
+            user_id = asyncio.run(_create(settings, payload, url))
     except msgspec.ValidationError as error:
         field, reason = explain(error)
         print(f"{field}: {reason}", file=sys.stderr)
@@ -70,9 +66,6 @@ def main() -> int:
     ) as error:  # fmt: skip
         print(error, file=sys.stderr)
         return 1
-    finally:
-        if own is not None:
-            own.stop()
     print(f"made super_admin {arguments.email} ({user_id})")
     return 0
 

@@ -56,7 +56,7 @@ class Scene:
 
     async def flush(self) -> None:
         for server in (self.a, self.b):
-            await server.conversations._store.mover.flush()
+            await server.domain.conversations._store.mover.flush()
 
 
 @contextlib.asynccontextmanager

@@ -76,7 +76,7 @@ async def test_what_a_dead_process_left_is_told_though_the_head_is_moved_over_it
     left = placed(place["conversation_id"], 3, draft(ben.account.id, "lost", "text", "unheard", now()))
     assert await MessageStore(two.a.database).append([left]) == (1, None)
     if mover == "flush":
-        await two.a.conversations._store.mover.flush()
+        await two.a.domain.conversations._store.mover.flush()
     else:
         await ada.call("chat:edit", {"message_id": sent["id"], "text": "edited"})
     for person in (ada, ben):

@@ -44,6 +44,9 @@ class Stage:
     bens: str
     deleted: str
     foreign_message: str
+    offer: str
+    deal: str
+    dead_deal: str
 
 
 def settings_for_tests(tmp: Any, **fields: Any) -> Settings:
@@ -79,6 +82,19 @@ async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) ->
         body = {"client_id": secrets.token_hex(8), "text": text}
         return str((await crowd.rest.request("POST", path, body, token))["id"])
 
+    async def offered(accepted: bool) -> str:
+        """Ben wants to buy from Ada, whose turn it is, or was."""
+        body: Json = {
+            "conversation_id": direct, "client_id": secrets.token_hex(8), "side": "buy", "items": [ITEM],
+            "settlement": "credit",
+        }  # fmt: skip
+        offer_id = str((await crowd.rest.request("POST", "/api/v1/offers", body, ben.access_token))["id"])
+        if accepted:
+            body = {"version": 1, "client_id": secrets.token_hex(8), "action": "accept"}
+            await crowd.rest.request("POST", f"/api/v1/offers/{offer_id}/respond", body, ada.access_token)
+        return offer_id
+
+    await server.domain.ledger.set_limit(ben.id, "USD", 1_000_000, "a test", "to buy something")
     group = await conversation(ada.access_token, "group", ben.id)
     direct = await conversation(ada.access_token, "direct", ben.id)
     foreign = await conversation(eve.access_token, "group", ben.id)
@@ -91,10 +107,16 @@ async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) ->
         group=group, direct=direct, foreign=foreign, deleted=deleted,
         own=await message(ada.access_token, group, "mine"), bens=await message(ben.access_token, group, "his"),
         foreign_message=await message(eve.access_token, foreign, "theirs"),
+        offer=await offered(False), deal=await offered(True), dead_deal=await offered(True),
     )  # fmt: skip
 
 
 Example = Callable[[Stage], Json]
+
+ITEM: Json = {
+    "title": "Firewood", "sku": "F-1", "quantity": 3, "unit": "pack", "unit_price": {"amount": 100, "currency": "USD"},
+    "tiers": [{"min_quantity": 2, "unit_price": {"amount": 90, "currency": "USD"}}],
+}  # fmt: skip
 
 # One row for each command: a payload that succeeds however often it is sent, with every field that has a limit.
 EXAMPLES: dict[str, Example] = {
@@ -115,9 +137,48 @@ EXAMPLES: dict[str, Example] = {
     "chat:sync": lambda s: {"cursors": {s.group: 0}, "changed_since": "2026-01-01T00:00:00.000Z"},
     "chat:members": lambda s: {"conversation_id": s.group, "add": [s.ben_id]},
     "chat:update": lambda s: {"conversation_id": s.group, "title": "Tea", "muted": False, "pinned_message_ids": []},
+    "finance:account": lambda s: {"currency": "USD", "purpose": "payable"},
+    "finance:statement": lambda s: {
+        "currency": "USD",
+        "purpose": "payable",
+        "from": "2026-01-01T00:00:00.000Z",
+        "to": "2100-01-01T00:00:00.000Z",
+        "limit": 5,
+    },
     "notification:list": lambda s: {"limit": 5, "kind": "mention", "unread": True},
     "notification:preferences": lambda s: {"muted_kinds": ["mention"]},
     "notification:read": lambda s: {"ids": ["n_1"]},
+    "offer:create": lambda s: {
+        "conversation_id": s.group,
+        "client_id": "an offer",
+        "side": "sell",
+        "to_user_id": s.ben_id,
+        "items": [ITEM],
+        "terms": "Cash",
+        "note": "Hi",
+        "expires_in_s": 3600,
+        "settlement": "none",
+    },
+    "offer:respond": lambda s: {
+        "offer_id": s.offer,
+        "version": 1,
+        "client_id": "a counter",
+        "action": "counter",
+        "items": [ITEM],
+        "terms": "Cash",
+        "note": "Hi",
+        "expires_in_s": 3600,
+    },
+    "offer:fulfil": lambda s: {
+        "offer_id": s.deal,
+        "version": 2,
+        "client_id": "fulfilled",
+        "note": "Done",
+        "amount": 250,
+    },
+    "offer:cancel": lambda s: {"offer_id": s.dead_deal, "version": 2, "client_id": "cancelled", "note": "Sorry"},
+    "offer:get": lambda s: {"offer_id": s.offer},
+    "offer:list": lambda s: {"status": "pending", "conversation_id": s.group, "limit": 5},
     "presence:set": lambda s: {"status": "away", "text": "Lunch"},
     "presence:subscribe": lambda s: {"user_ids": [s.ben_id]},
     "presence:unsubscribe": lambda s: {"user_ids": [s.ben_id]},

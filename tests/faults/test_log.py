@@ -96,7 +96,7 @@ class Answers:
     """The collection of messages, from which the next answer to an insert does not come, stored or not yet."""
 
     def __init__(self, server: Server, conversation_id: str, stored: bool) -> None:
-        store: Any = server.chat.messages._store
+        store: Any = server.domain.chat.messages._store
         self._collection, self._stored, self._id = store._messages, stored, conversation_id
         self.late: list[list[Json]] = []
         store._messages = self

@@ -44,20 +44,20 @@ async def test_a_conversation_lives_on_after_the_audience_could_not_be_read(
     ada, ben, conversation = await crowd.pair()
     place = {"conversation_id": conversation["id"]}
     await ada.call("chat:send", {**place, "client_id": "one", "text": "one"})
-    store: Any = server.conversations._store
+    store: Any = server.domain.conversations._store
     failing = Failing(store._conversations, "find_one")
     monkeypatch.setattr(store, "_conversations", failing)
-    original = server.conversations.note
+    original = server.domain.conversations.note
 
     def note(message: Json) -> None:  # as an edit or a change of members by someone else at this moment does
         original(message)
         store._cache.pop(message["conversation_id"], None)
         failing.left = 1
 
-    monkeypatch.setattr(server.conversations, "note", note)
+    monkeypatch.setattr(server.domain.conversations, "note", note)
     first = asyncio.create_task(ada.call("chat:send", {**place, "client_id": "two", "text": "two"}))
     await asyncio.wait([first], timeout=3)
-    monkeypatch.setattr(server.conversations, "note", original)
+    monkeypatch.setattr(server.domain.conversations, "note", original)
     failing.left = 0
     second = asyncio.create_task(ben.call("chat:send", {**place, "client_id": "three", "text": "three"}))
     _, pending = await asyncio.wait([first, second], timeout=3)
@@ -73,20 +73,20 @@ async def test_a_durable_message_is_acknowledged_once_and_well_though_its_neighb
     ada, _, conversation = await crowd.pair()
     place = {"conversation_id": conversation["id"]}
     await ada.call("chat:send", {**place, "client_id": "old", "text": "old"})
-    messages: Any = server.chat.messages._store
+    messages: Any = server.domain.chat.messages._store
     original_find = messages.find_sent
 
     async def find_sent(*arguments: Any) -> Any:
         raise AutoReconnect("the database went away")
 
-    audience = server.conversations.audience
+    audience = server.domain.conversations.audience
 
     async def slow_audience(*arguments: Any) -> Any:
         await asyncio.sleep(0.1)
         return await audience(*arguments)
 
     monkeypatch.setattr(messages, "find_sent", find_sent)
-    monkeypatch.setattr(server.conversations, "audience", slow_audience)
+    monkeypatch.setattr(server.domain.conversations, "audience", slow_audience)
     answers: list[tuple[str, bool]] = []
     names = ["warm", "new", "old", "newer"]
     for name in names:
@@ -109,7 +109,7 @@ async def test_an_edit_right_after_a_send_stays_on_the_conversation(
     """The head moves, and brings the copy from before, between the two looks that `touch` takes at it."""
     ada, ben, conversation = await crowd.pair()
     place = {"conversation_id": conversation["id"]}
-    store: Any = server.conversations._store
+    store: Any = server.domain.conversations._store
     monkeypatch.setattr(moving, "FLUSH_S", 30.0)
     sent = (await ada.call("chat:send", {**place, "client_id": "one", "text": "one"}))["message"]
     collection = store._conversations
@@ -165,7 +165,7 @@ async def test_what_was_stored_though_no_answer_came_is_told_though_nobody_repea
     monkeypatch.setattr(moving, "ORPHANED_AFTER", timedelta(seconds=1))
     ada, ben, conversation = await crowd.pair()
     heard = Heard(ben, "chat:message", "chat:head")
-    store: Any = server.chat.messages._store
+    store: Any = server.domain.chat.messages._store
     collection = store._messages
 
     class NoAnswer:

@@ -31,7 +31,7 @@ async def test_unread_is_right_when_a_message_comes_while_one_reads(
         monkeypatch.undo()
         await asyncio.wait_for(writer.call("chat:send", {**place, "client_id": "two", "text": "two"}), 5)
 
-    original_mark, original_publish = server.conversations.mark, server.publisher.publish
+    original_mark, original_publish = server.domain.conversations.mark, server.publisher.publish
 
     async def mark(*arguments: Any) -> None:
         await original_mark(*arguments)
@@ -42,7 +42,7 @@ async def test_unread_is_right_when_a_message_comes_while_one_reads(
         await original_publish(*arguments, **options)
 
     if moment == "while the mark is stored":
-        monkeypatch.setattr(server.conversations, "mark", mark)
+        monkeypatch.setattr(server.domain.conversations, "mark", mark)
     else:
         monkeypatch.setattr(server.publisher, "publish", publish)
     await ben.call("chat:read", {**place, "seq": 1}, apply=True)
@@ -78,7 +78,7 @@ async def test_a_slow_read_does_not_bring_back_who_was_in_a_conversation_before(
     ada, ben, cleo = [await crowd.person(name) for name in ("Ada", "Ben", "Cleo")]
     heard = Heard(cleo, "chat:message")
     place = {"conversation_id": (await group(ada, ben))["id"]}
-    store: Any = server.conversations._store
+    store: Any = server.domain.conversations._store
     slow = SlowReads(store._conversations)
     monkeypatch.setattr(store, "_conversations", slow)
     reading = asyncio.create_task(ben.call("chat:get", place))

@@ -43,7 +43,7 @@ class Office:
 
 async def official(server: Server, crowd: Crowd, role: Role) -> Account:
     email = f"{role}@example.test"
-    await server.users.create(Register(email=email, password=PASSWORD, name="Root"), role)
+    await server.domain.users.create(Register(email=email, password=PASSWORD, name="Root"), role)
     return await crowd.rest.login(email, PASSWORD)
 
 

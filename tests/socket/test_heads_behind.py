@@ -23,7 +23,7 @@ def _no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def flush(server: Server) -> None:
-    await server.conversations._store.mover.flush()
+    await server.domain.conversations._store.mover.flush()
 
 
 async def stored(server: Server, conversation: Json) -> Json:

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 async def stored(server: Server) -> None:
     """The stored heads have come to the last message, and with them the index."""
     async with asyncio.timeout(10):
-        while server.conversations._store.mover.heads.pending:
+        while server.domain.conversations._store.mover.heads.pending:
             await asyncio.sleep(0.02)
 
 
@@ -97,7 +97,7 @@ async def test_what_is_indexed_twice_is_found_once(server: Server, crowd: Crowd)
     ada, ben, conversation = await crowd.pair()
     await say(ada, conversation["id"], "twice told")
     await stored(server)
-    store = server.conversations._store
+    store = server.domain.conversations._store
     await store.mover._index.add(
         await store.mover._tail.range(conversation["id"], 0, 1)
     )  # as after a crash before the head moved

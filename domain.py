@@ -1,0 +1,96 @@
+"""The nouns, made and wired to each other, for whichever process needs them. Doors and the wire are not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from models.conversations import document as conversation_document
+from models.conversations.actions import Conversations
+from models.conversations.repair import Repair
+from models.conversations.store import ConversationStore
+from models.finance.actions import Finance
+from models.ledger import document as ledger_document
+from models.ledger.actions import Ledger
+from models.ledger.store import LedgerStore
+from models.messages import document as message_document
+from models.messages.actions import Messages
+from models.messages.doors import Chat
+from models.messages.log import Log
+from models.messages.membership import Membership
+from models.messages.reading import Reading
+from models.messages.receipts import Receipts
+from models.messages.search import Search
+from models.messages.store import MessageStore, WordStore
+from models.notifications import document as notification_document
+from models.notifications.actions import Notifications
+from models.notifications.store import NotificationStore
+from models.offers import document as offer_document
+from models.offers.actions import Offers
+from models.offers.settlement import Settlement
+from models.offers.store import OfferStore
+from models.presence.actions import PresenceActions
+from models.sessions import document as session_document
+from models.sessions.actions import Sessions
+from models.sessions.store import SessionStore
+from models.typing.actions import TypingSignals
+from models.users import document as user_document
+from models.users.actions import Users
+from models.users.store import UserStore
+from realtime.adapters import Adapter
+from realtime.publisher import Publisher
+from security.passwords import Passwords
+from security.tokens import Tokens
+from settings import Settings
+from storage.mongo import Database
+
+INDEXES = {
+    **user_document.INDEXES,
+    **session_document.INDEXES,
+    **conversation_document.INDEXES,
+    **message_document.INDEXES,
+    **notification_document.INDEXES,
+    **ledger_document.INDEXES,
+    **offer_document.INDEXES,
+}
+
+
+class Domain:
+    """`connected` tells which users are connected to this process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        adapter: Adapter,
+        publisher: Publisher,
+        tokens: Tokens,
+        passwords: Passwords,
+        connected: Callable[[], Sequence[str]],
+    ) -> None:
+        self.sessions = Sessions(SessionStore(database), tokens, adapter.bus, settings.refresh_token_ttl_s)
+        self.users = Users(UserStore(database), self.sessions, passwords)
+        store, index = MessageStore(database), WordStore(database)
+        conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
+        self.conversations = Conversations(conversations, self.users, publisher)
+        self.repair = Repair(conversations, publisher, connected)
+        adapter.on_uncertain(self.repair.since)
+        adapter.on_late(self.repair.late)
+        self.notifications = Notifications(NotificationStore(database), publisher)
+        log = Log(store, self.conversations, publisher)
+        self.messages = Messages(store, index, log, self.conversations, self.notifications, publisher)
+        self.chat = Chat(
+            conversations=self.conversations,
+            messages=self.messages,
+            membership=Membership(self.conversations, store, log, self.notifications, adapter.bus),
+            reading=Reading(store, self.conversations),
+            receipts=Receipts(self.conversations, store, publisher),
+            search=Search(store, index, self.conversations),
+        )
+        self.ledger = Ledger(LedgerStore(database), database)
+        self.finance = Finance(self.ledger, self.users, publisher)
+        settlement = Settlement(self.ledger, publisher)
+        self.offers = Offers(
+            OfferStore(database), database, self.conversations, self.messages, settlement, publisher
+        )  # fmt: skip
+        self.typing = TypingSignals(self.conversations, publisher)
+        self.presence = PresenceActions(self.users, self.conversations, adapter.directory, publisher)

@@ -1,0 +1,25 @@
+"""/finance: every command is an action of the finance noun."""
+
+from __future__ import annotations
+
+from contract import finance as contract
+from contract.rooms import user_room
+from handlers.base import Namespace
+from handlers.gate import Gate
+from models.context import Context
+from models.finance.actions import Finance
+from realtime.connections import Connection
+from realtime.rooms import Member, Rooms
+
+
+class FinanceNamespace(Namespace):
+    name = "/finance"
+
+    def __init__(self, gate: Gate, rooms: Rooms, finance: Finance) -> None:
+        super().__init__(gate)
+        self._rooms = rooms
+        self.bind(contract.ACCOUNT, finance.account)
+        self.bind(contract.STATEMENT, finance.statement)
+
+    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
+        self._rooms.enter(member.sid, user_room(context.user_id), self.name)

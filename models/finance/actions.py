@@ -1,0 +1,90 @@
+"""What people can see of their accounts, and what administrators change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from contract import finance as contract
+from contract.errors import ParleyError, invalid
+from contract.rooms import user_room
+from contract.types import parse_time
+from models.context import Context
+from models.ledger.actions import Ledger
+from models.ledger.document import account_id, to_account, to_entry
+from models.paging import decode_cursor, encode_cursor
+from models.users.actions import Users
+from realtime.publisher import Publisher
+
+ADMINISTRATORS = ("admin", "super_admin")
+
+
+class Finance:
+    def __init__(self, ledger: Ledger, users: Users, publisher: Publisher) -> None:
+        self._ledger = ledger
+        self._users = users
+        self._publisher = publisher
+
+    async def account(self, context: Context, payload: contract.GetAccount) -> contract.AccountData:
+        account = await self._ledger.account(account_id(context.user_id, payload.currency, payload.purpose))
+        return contract.AccountData(account=to_account(account))
+
+    async def statement(self, context: Context, payload: contract.GetStatement) -> contract.Statement:
+        identifier = account_id(context.user_id, payload.currency, payload.purpose)
+        last = (await self._ledger.account(identifier))["seq"]
+        first, up_to = 0, last
+        if payload.from_ is not None:
+            first = await self._count_before(identifier, _moment("from", payload.from_), last)
+        if payload.to is not None:
+            up_to = await self._count_before(identifier, _moment("to", payload.to), last)
+        if payload.cursor is not None:
+            up_to = min(up_to, decode_cursor(payload.cursor, int) - 1)
+        after = max(first, up_to - payload.limit)
+        entries = await self._ledger.entries(identifier, after, up_to) if up_to > after else []
+        return contract.Statement(
+            items=[to_entry(side, transfer) for side, transfer in entries],
+            next_cursor=encode_cursor(after + 1) if after > first else None,
+        )
+
+    async def _count_before(self, identifier: str, moment: datetime, last: int) -> int:
+        """How many of the account's entries are older: their times rise with their numbers."""
+
+        async def older(seq: int) -> bool:
+            ((_, transfer),) = await self._ledger.entries(identifier, seq - 1, seq)
+            return bool(transfer["created_at"] < moment)
+
+        return await _count_while(older, last)
+
+    async def set_credit_limit(self, context: Context, payload: contract.SetCreditLimit) -> contract.Account:
+        if context.role not in ADMINISTRATORS:
+            raise ParleyError("forbidden", "This is for administrators.")
+        if not payload.reason.strip():
+            raise invalid("reason", "must not be blank")
+        await self._users.get(payload.user_id)
+        account, changed = await self._ledger.set_limit(
+            payload.user_id, payload.currency, payload.amount, context.user_id, payload.reason
+        )
+        view = to_account(account)
+        if changed:
+            told = contract.CreditChanged(account=view, transfer=None)
+            await self._publisher.publish(contract.CREDIT_CHANGED, [user_room(payload.user_id)], told)
+        return view
+
+
+async def _count_while(true: Callable[[int], Awaitable[bool]], last: int) -> int:
+    """How many numbers from 1 to `last` it is true of, if it is true of the first ones only."""
+    low, high = 0, last
+    while low < high:
+        middle = (low + high + 1) // 2
+        if await true(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise invalid(name, "is not a moment that exists") from None

@@ -1,0 +1,146 @@
+"""What can be done with the ledger: transfers, alone or as a part of a larger change, limits, and reading.
+
+Invariants, whatever happens at once: debits equal credits; nobody owes more than their limit through a transfer; a
+hold is ended once; a key is one transfer. They are checked on what a transaction has read, and what it has read cannot
+change before it commits: two that meet on an account are done one after the other, whichever process they are in.
+Transfers that stand alone go together with others of the moment (`storage.batch`), so a hot account pays one
+transaction for many of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from weakref import WeakValueDictionary
+
+from contract.errors import ParleyError
+from contract.money import TOTAL_MAX as BALANCE_MAX
+from models.context import now
+from models.ledger.book import Book, Draft
+from models.ledger.document import Side, account_id, new_account
+from models.ledger.store import LedgerStore, concerned
+from storage.batch import Batches
+from storage.mongo import Database, Document, Transaction
+
+
+class Ledger:
+    def __init__(self, store: LedgerStore, database: Database) -> None:
+        self._store = store
+        self._database = database
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._singles = Batches(self._transfer_many)
+
+    # Changes
+
+    async def apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[list[Document], list[Document]]:
+        """Does all of these transfers, or raises. Returns them, and their accounts as they are then."""
+        book, outcomes = await self._apply(drafts, session)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        await self._store.save(book, session)
+        return [outcome for outcome in outcomes if not isinstance(outcome, Exception)], list(book.accounts.values())
+
+    async def transfer(self, draft: Draft) -> Document:
+        """Does one transfer by itself, or finds that it was done before."""
+        return await self._singles.submit(draft)
+
+    async def _transfer_many(self, drafts: Sequence[Draft]) -> list[Document | Exception]:
+        async def work(session: Transaction) -> list[Document | Exception]:
+            book, outcomes = await self._apply(drafts, session)
+            await self._store.save(book, session)
+            return outcomes
+
+        return await self._database.transact(work)
+
+    async def _apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[Book, list[Document | Exception]]:
+        done = await self._store.transfers([draft.id for draft in drafts], session)
+        pending_ids = [draft.pending_id for draft in drafts if draft.pending_id is not None]
+        holds = await self._store.transfers(pending_ids, session)
+        ends = await self._store.ends(pending_ids, session)
+        named = [account for draft in drafts for account in (draft.debit, draft.credit)]
+        accounts = await self._store.accounts(concerned(named, holds.values()), session)
+        book = Book(accounts, now())
+        outcomes: list[Document | Exception] = []
+        for draft in drafts:
+            try:
+                outcomes.append(self._one(book, draft, done, holds, ends))
+            except ParleyError as error:
+                outcomes.append(error)
+        return book, outcomes
+
+    @staticmethod
+    def _one(
+        book: Book, draft: Draft, done: dict[str, Document], holds: dict[str, Document], ends: dict[str, Document]
+    ) -> Document:
+        known = done.get(draft.id)
+        if known is not None:
+            if known["fingerprint"] != draft.fingerprint:
+                raise ParleyError("idempotency_mismatch")
+            return known
+        pending = None
+        if draft.pending_id is not None:
+            pending = holds.get(draft.pending_id)
+            if pending is None:
+                raise ParleyError("not_found", "There is no such hold.")
+            if draft.pending_id in ends:
+                raise ParleyError("hold_closed", details={"by": ends[draft.pending_id]["kind"]})
+        made = done[draft.id] = book.apply(draft, pending)
+        if made["kind"] == "pending":
+            holds[made["_id"]] = made
+        elif draft.pending_id is not None:
+            ends[draft.pending_id] = made
+        return made
+
+    @contextlib.asynccontextmanager
+    async def turn(self, accounts: Collection[str]) -> AsyncIterator[None]:
+        """Transactions of this process that meet on an account take turns, instead of failing and trying again."""
+        async with contextlib.AsyncExitStack() as stack:
+            for account in sorted(set(accounts)):  # in one order, so that no two wait for each other
+                lock = self._locks.get(account)
+                if lock is None:
+                    lock = self._locks[account] = asyncio.Lock()
+                await stack.enter_async_context(lock)
+            yield
+
+    async def set_limit(self, owner_id: str, currency: str, limit: int, by: str, reason: str) -> tuple[Document, bool]:
+        """(the account, whether that changed anything). A limit below what is owed only stops new debits."""
+        assert 0 <= limit <= BALANCE_MAX
+        identifier = account_id(owner_id, currency, "payable")
+
+        async def work(session: Transaction) -> tuple[Document, bool]:
+            found = await self._store.accounts([identifier], session)
+            account = found[0] if found else new_account(identifier, now())
+            if account["limit"] == limit:
+                return account, False
+            number = account["limits"] + 1
+            change = {
+                "_id": f"{identifier}:{number}", "account": identifier, "number": number, "before": account["limit"],
+                "after": limit, "by": by, "reason": reason, "created_at": now(),
+            }  # fmt: skip
+            await self._store.set_limit(account, change, limit, session)
+            return {**account, "limit": limit, "limits": number}, True
+
+        async with self.turn([identifier]):
+            return await self._database.transact(work)
+
+    # Reading
+
+    async def account(self, identifier: str) -> Document:
+        """One that nothing was booked on is there, and empty."""
+        found = await self._store.accounts([identifier])
+        return found[0] if found else new_account(identifier, now())
+
+    async def find(self, transfer_id: str) -> Document | None:
+        return (await self._store.transfers([transfer_id])).get(transfer_id)
+
+    async def corrections(self, transfer_id: str, session: Transaction | None = None) -> list[Document]:
+        return await self._store.corrections(transfer_id, session)
+
+    async def limits(self, identifier: str) -> list[Document]:
+        return await self._store.limits(identifier)
+
+    async def entries(self, identifier: str, after_seq: int, up_to_seq: int) -> list[tuple[Side, Document]]:
+        """See LedgerStore.entries."""
+        return await self._store.entries(identifier, after_seq, up_to_seq)

@@ -1,0 +1,150 @@
+"""The arithmetic of transfers on accounts in memory: what is allowed, and what it does. No I/O.
+
+    single                          debits_posted ↑                  credits_posted ↑
+    pending                         debits_pending ↑                 credits_pending ↑
+    post of part of a pending one   pending ↓ by all, posted ↑       the same
+    void, expire                    pending ↓                        pending ↓
+
+A book holds the accounts that one transaction concerns. Transfers are applied to it one after the other; one that is
+refused leaves it as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contract.errors import ParleyError
+from contract.money import TOTAL_MAX as BALANCE_MAX
+from models.ledger.document import (
+    BALANCES,
+    Kind,
+    available,
+    fingerprint,
+    hash_of,
+    new_account,
+    transfer_id,
+)
+from storage.mongo import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A transfer that is asked for. `key` makes it unique: the same key with other particulars is refused.
+
+    `amount` in minor units; None with a post, a void or an expiry is all of what is pending, and these find their
+    accounts by `pending_id`. `about` says what it is for (offer_id, payment_id), `by` who wanted it.
+    """
+
+    key: str
+    kind: Kind
+    code: str
+    by: str
+    debit: str = ""
+    credit: str = ""
+    amount: int | None = None
+    pending_id: str | None = None
+    corrects_id: str | None = None
+    about: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+    expires_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return transfer_id(self.key)
+
+    @property
+    def fingerprint(self) -> str:
+        parts = (self.kind, self.code, self.debit, self.credit, self.amount, self.pending_id, self.corrects_id)
+        return fingerprint(*parts, self.about)
+
+
+class Book:
+    def __init__(self, accounts: Iterable[Document], at: datetime) -> None:
+        self.accounts = {account["_id"]: dict(account) for account in accounts}
+        self.stored = {identifier: account["seq"] for identifier, account in self.accounts.items()}
+        self.transfers: list[Document] = []
+        self._at = at
+
+    def account(self, identifier: str) -> Document:
+        account = self.accounts.get(identifier)
+        if account is None:
+            account = self.accounts[identifier] = new_account(identifier, self._at)
+        return account
+
+    def apply(self, draft: Draft, pending: Document | None = None) -> Document:
+        """Does one transfer; `pending` is the one that it ends. Raises and changes nothing if that may not be."""
+        if draft.kind in ("single", "pending"):
+            debit, credit, amount = draft.debit, draft.credit, draft.amount
+            assert amount is not None
+        else:
+            assert pending is not None
+            assert draft.pending_id == pending["_id"]
+            debit, credit = pending["debit"]["account"], pending["credit"]["account"]
+            amount = pending["amount"] if draft.amount is None else draft.amount
+            self._check_end(draft, pending, amount)
+        accounts = self.account(debit), self.account(credit)
+        assert accounts[0]["currency"] == accounts[1]["currency"], "a transfer has one currency"
+        assert debit != credit, "a transfer has two accounts"
+        moves = _moves(draft.kind, amount, pending["amount"] if pending is not None else 0)
+        after = [_moved(account, side, moves) for account, side in zip(accounts, ("debits", "credits"), strict=True)]
+        if draft.kind in ("single", "pending"):
+            self._check_limit(accounts[0], after[0], amount)
+        # Later than every entry before it on either side, so that the time of an account's entries rises with seq.
+        at = max(self._at, *(account["updated_at"] for account in accounts))
+        transfer: Document = {
+            "_id": draft.id, "kind": draft.kind, "code": draft.code, "amount": amount,
+            "currency": accounts[0]["currency"], "debit": _side(accounts[0], after[0]),
+            "credit": _side(accounts[1], after[1]), "pending_id": draft.pending_id,
+            "pending_amount": pending["amount"] if pending is not None else None, "corrects_id": draft.corrects_id,
+            "about": draft.about, "by": draft.by, "note": draft.note, "expires_at": draft.expires_at,
+            "fingerprint": draft.fingerprint, "created_at": at,
+        }  # fmt: skip
+        transfer["hash"] = hash_of(transfer)
+        for account, balances in zip(accounts, after, strict=True):
+            account.update(zip(BALANCES, balances, strict=True))
+            account["seq"] += 1
+            account["head"], account["updated_at"] = transfer["hash"], at
+        self.transfers.append(transfer)
+        return transfer
+
+    def _check_end(self, draft: Draft, pending: Document, amount: int) -> None:
+        if pending["kind"] != "pending":
+            raise ParleyError("hold_closed", "That transfer is not a hold.")
+        lapsed = pending["expires_at"] is not None and pending["expires_at"] <= self._at
+        if lapsed != (draft.kind == "expire"):
+            raise ParleyError("hold_closed", "The hold has expired." if lapsed else "The hold has not expired yet.")
+        if amount > pending["amount"] or (draft.kind != "post" and amount != pending["amount"]):
+            raise ParleyError("amount_exceeded", details={"available": pending["amount"]})
+
+    @staticmethod
+    def _check_limit(account: Document, after: list[int], amount: int) -> None:
+        if max(after) > BALANCE_MAX:
+            raise ParleyError("credit_limit_exceeded", "No balance can be as large as that.")
+        if account["limit"] is not None and after[0] + after[1] - after[3] > account["limit"]:
+            details = {"available_credit": available(account), "needed": amount, "currency": account["currency"]}
+            raise ParleyError("credit_limit_exceeded", details=details)
+
+
+def _moves(kind: Kind, amount: int, pending: int) -> tuple[int, int]:
+    """(what it adds to pending, what it adds to posted), on both sides alike."""
+    if kind == "single":
+        return 0, amount
+    if kind == "pending":
+        return amount, 0
+    return -pending, amount if kind == "post" else 0
+
+
+def _moved(account: Document, side: str, moves: tuple[int, int]) -> list[int]:
+    balances = {name: int(account[name]) for name in BALANCES}
+    balances[f"{side}_pending"] += moves[0]
+    balances[f"{side}_posted"] += moves[1]
+    return list(balances.values())
+
+
+def _side(account: Document, after: list[int]) -> Document:
+    return {
+        "account": account["_id"], "seq": account["seq"] + 1, "before": account["head"], "after": after,
+        "limit": account["limit"],
+    }  # fmt: skip

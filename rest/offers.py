@@ -1,0 +1,32 @@
+"""/api/v1/offers and /api/v1/finance: the mirrors of the socket commands, and the credit limit administrators set."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from contract import finance as finance_contract
+from contract import offers as contract
+from contract.registry import Command
+from models.context import Context
+from models.finance.actions import Finance
+from models.offers.actions import Offers
+from rest.endpoint import Rest
+
+Action = Callable[[Context, Any], Awaitable[Any]]
+
+
+def add_offers(rest: Rest, offers: Offers) -> None:
+    actions: dict[Command, Action] = {
+        contract.LIST: offers.list_mine, contract.CREATE: offers.create, contract.GET: offers.get,
+        contract.RESPOND: offers.respond, contract.FULFIL: offers.fulfil, contract.CANCEL: offers.cancel,
+    }  # fmt: skip
+    for endpoint in contract.MIRRORS:
+        assert endpoint.command is not None
+        rest.mirror(endpoint, actions[endpoint.command])
+
+
+def add_finance(rest: Rest, finance: Finance) -> None:
+    rest.mirror(finance_contract.ACCOUNT_GET, finance.account)
+    rest.mirror(finance_contract.STATEMENT_GET, finance.statement)
+    rest.mirror(finance_contract.CREDIT_LIMIT_PUT, finance.set_credit_limit)
