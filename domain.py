@@ -9,6 +9,9 @@ from models.conversations.actions import Conversations
 from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
 from models.finance.actions import Finance
+from models.jobs import document as job_document
+from models.jobs.actions import Jobs
+from models.jobs.store import JobStore
 from models.ledger import document as ledger_document
 from models.ledger.actions import Ledger
 from models.ledger.store import LedgerStore
@@ -27,6 +30,7 @@ from models.notifications.store import NotificationStore
 from models.offers import document as offer_document
 from models.offers.actions import Offers
 from models.offers.settlement import Settlement
+from models.offers.steps import Steps
 from models.offers.store import OfferStore
 from models.presence.actions import PresenceActions
 from models.sessions import document as session_document
@@ -51,6 +55,7 @@ INDEXES = {
     **notification_document.INDEXES,
     **ledger_document.INDEXES,
     **offer_document.INDEXES,
+    **job_document.INDEXES,
 }
 
 
@@ -88,9 +93,10 @@ class Domain:
         )
         self.ledger = Ledger(LedgerStore(database), database)
         self.finance = Finance(self.ledger, self.users, publisher)
+        self.jobs = Jobs(JobStore(database), adapter.bus)
         settlement = Settlement(self.ledger, publisher)
-        self.offers = Offers(
-            OfferStore(database), database, self.conversations, self.messages, settlement, publisher
-        )  # fmt: skip
+        offers = OfferStore(database)
+        steps = Steps(offers, database, self.messages, settlement, self.jobs)
+        self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, publisher)
         self.typing = TypingSignals(self.conversations, publisher)
         self.presence = PresenceActions(self.users, self.conversations, adapter.directory, publisher)

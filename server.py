@@ -50,6 +50,8 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from storage import embedded
 from storage.mongo import Database, DatabaseError
+from workers.runner import Runner
+from workers.tasks import tasks
 
 log = logging.getLogger("parley")
 
@@ -83,6 +85,8 @@ class Server:
             settings, self.database, self.adapter, self.publisher, self.tokens, self.passwords,
             lambda: self.connections.user_ids,
         )  # fmt: skip
+        # With Redis, jobs are for the worker processes.
+        self.runner = Runner(self.domain.jobs, tasks(self.domain)) if self.adapter.alone else None
         self.tracker = PresenceTracker(self.connections, self.adapter.directory)
         self.tracker.listen(self.domain.presence.came, self.domain.presence.left)
         self._namespaces()
@@ -133,7 +137,7 @@ class Server:
         offer_routes.add_finance(rest, domain.finance)
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
-        add_admin(rest, Processes(*seen, lambda: self.gate.running))
+        add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)
         cors.add_routes(app, rest.routes, self.settings.cors_origins)
         app.router.add_get("/metrics", metrics)
         docs.add_docs(app)
@@ -149,6 +153,8 @@ class Server:
         await self.connections.start()
         await self.tracker.start()
         await self.domain.typing.start()
+        if self.runner is not None:
+            await self.runner.start()
         if self.database.embedded:
             self._heartbeat = asyncio.create_task(self.database.heartbeat_forever(), name="transactions")
 
@@ -163,6 +169,7 @@ class Server:
         self.lag.stop()
         await end(self._heartbeat)
         for part in (
+            *([self.runner] if self.runner is not None else []),
             self.domain.typing,
             self.tracker,
             self.connections,

@@ -5,7 +5,7 @@ Every answer is about the process that gave it, and names it. Behind a proxy ask
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from contract.registry import Endpoint
 from contract.system import ComponentHealth, HealthStatus
@@ -85,4 +85,40 @@ CONNECTION_CLOSE = Endpoint(
     "DELETE", f"{_BASE}/connections/{{connection_id}}",
     "Closes a connection of the answering process. Its client may come back: to keep it out, revoke its session.",
     "admin", ConnectionTarget, status=204, errors=("forbidden", "not_found"),
+)  # fmt: skip
+
+
+class Job(Resource):
+    """Work that failed so often that it is not tried any more. `error` is what its last attempt died of."""
+
+    id: str
+    kind: str
+    payload: dict[str, Any]
+    attempts: int
+    error: str | None
+    created_at: Timestamp
+    run_at: Timestamp
+
+
+class JobList(Resource):
+    items: list[Job]
+    next_cursor: str | None
+
+
+class ListJobs(Payload):
+    cursor: Cursor | None = None
+    limit: Limit = 50
+
+
+class JobTarget(Payload):
+    job_id: Id
+
+
+DEAD_JOBS = Endpoint(
+    "GET", "/api/v1/admin/jobs/dead", "Jobs that failed too often, oldest first.", "admin", ListJobs, JobList,
+    errors=("forbidden",),
+)  # fmt: skip
+JOB_REPLAY = Endpoint(
+    "POST", "/api/v1/admin/jobs/{job_id}/replay", "Tries a dead job again, at once.", "admin", JobTarget,
+    status=204, errors=("forbidden", "not_found"),
 )  # fmt: skip

@@ -33,6 +33,10 @@ ORDER_GAPS = Gauge(
 MESSAGES_SENT = Counter("parley_messages_sent_total", "Messages made durable", ["kind"])
 SEQ_CONFLICTS = Counter("parley_seq_conflicts_total", "Sequence numbers another process took first")
 PRESENCE_USERS = Gauge("parley_present_users", "Users with a connection to this process")
+JOBS = Counter("parley_jobs_total", "Jobs tried by this process", ["kind", "outcome"])
+JOB_SECONDS = Histogram("parley_job_seconds", "Seconds a job took", ["kind"])
+JOBS_DUE = Gauge("parley_jobs_due", "Jobs whose time has come, up to 200, as this process saw last")
+JOBS_OLDEST = Gauge("parley_jobs_oldest_seconds", "For how long the oldest of them has been due")
 ERRORS = Counter("parley_internal_errors_total", "Unexpected exceptions answered with internal_error")
 
 

@@ -308,6 +308,26 @@ export interface Item {
   tiers?: Tier[];
 }
 
+/** Work that failed so often that it is not tried any more. `error` is what its last attempt died of. */
+export interface Job {
+  id: string;
+  kind: string;
+  payload: Record<string, unknown>;
+  attempts: number;
+  error: string | null;
+  created_at: string;
+  run_at: string;
+}
+
+export interface JobList {
+  items: Job[];
+  next_cursor: string | null;
+}
+
+export interface JobTarget {
+  job_id: string;
+}
+
 export interface Join {
   conversation_id: string;
   since_seq?: number | null;
@@ -328,6 +348,11 @@ export interface List {
 
 export interface ListConnections {
   user_id?: string | null;
+  cursor?: string | null;
+  limit?: number;
+}
+
+export interface ListJobs {
   cursor?: string | null;
   limit?: number;
 }

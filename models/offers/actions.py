@@ -1,19 +1,13 @@
-"""What people can do with an offer. A step is one transaction: the offer, the message of it in the conversation's
-sequence, and the transfers in the ledger are all there or none is.
+"""What people can do with an offer, and what time does.
 
-Of several steps for one version one wins, because a step is a compare-and-set on the version inside its transaction;
-the others are told what the offer is now. A repeat finds the message that its first time left under the same client_id,
-and gets the offer as it was then.
+A repeat finds the message that its first time left under the same client_id, and gets the offer as it was then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-
-import msgspec
 
 from contract import offers as contract
 from contract.errors import ParleyError, invalid
@@ -21,44 +15,25 @@ from contract.rooms import user_room
 from models.context import Context, new_id, now
 from models.conversations.actions import Conversations
 from models.messages.actions import ClientIdTaken, Messages
-from models.messages.document import draft, payload_hash
+from models.messages.document import payload_hash
 from models.offers.document import as_of, other_party, status_at, to_offer
-from models.offers.machine import after, find
+from models.offers.machine import SYSTEM
 from models.offers.pricing import price
 from models.offers.settlement import Moved, Settlement
+from models.offers.steps import Steps, Wish
 from models.offers.store import OfferStore
 from models.paging import decode_place, encode_place
 from realtime.publisher import Publisher
-from storage.mongo import Database, Document, Transaction
-
-_SAID: dict[contract.Action, str] = {
-    "create": "made an offer", "counter": "made a counter-offer", "accept": "accepted the offer",
-    "decline": "declined the offer", "withdraw": "withdrew the offer", "expire": "The offer has expired",
-    "fulfil": "marked the offer as fulfilled", "cancel": "cancelled the offer",
-}  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Wish:
-    """A step that someone wants to take. `changes` is what a counter-offer puts on the table."""
-
-    action: contract.Action
-    by: str
-    version: int
-    client_id: str
-    fingerprint: str
-    note: str | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
-    amount: int | None = None
+from storage.mongo import Document
 
 
 class Offers:
     def __init__(
-        self, store: OfferStore, database: Database, conversations: Conversations, messages: Messages,
+        self, store: OfferStore, steps: Steps, conversations: Conversations, messages: Messages,
         settlement: Settlement, publisher: Publisher,
     ) -> None:  # fmt: skip
         self._store = store
-        self._database = database
+        self._steps = steps
         self._conversations = conversations
         self._messages = messages
         self._settlement = settlement
@@ -83,18 +58,9 @@ class Offers:
             "expires_at": at + timedelta(seconds=payload.expires_in_s), "hold_id": None, "captured": None,
             "history": [], "created_at": at, "updated_at": at,
         }  # fmt: skip
-        offer["history"].append(_step(offer, "create", context.user_id, payload.note))
-        wish = _Wish("create", context.user_id, 0, payload.client_id, fingerprint)
-
-        async def write(seq: int) -> Document:
-            async def work(session: Transaction) -> Document:
-                await self._store.insert(offer, session)
-                return await self._message(offer, wish, seq, session)
-
-            return await self._database.transact(work)
-
+        wish = Wish("create", context.user_id, context.user_id, 0, payload.client_id, fingerprint)
         try:
-            await self._messages.commit(payload.conversation_id, write)
+            await self._steps.first(offer, wish, payload.note)
         except ClientIdTaken:
             return await self._repeat(context, payload.client_id, fingerprint)
         return await self._tell(context.origin, offer, None)
@@ -153,9 +119,10 @@ class Offers:
         context: Context,
         action: contract.Action,
         payload: contract.RespondOffer | contract.FulfilOffer | contract.CancelOffer,
-    ) -> _Wish:
+    ) -> Wish:
         fingerprint = payload_hash(f"offer:{action}", payload)
-        return _Wish(action, context.user_id, payload.version, payload.client_id, fingerprint, payload.note)
+        user_id = context.user_id
+        return Wish(action, user_id, user_id, payload.version, payload.client_id, fingerprint, payload.note)
 
     async def _require(self, user_id: str, offer_id: str) -> Document:
         offer = await self._store.find(offer_id)
@@ -165,76 +132,38 @@ class Offers:
             raise ParleyError("not_a_participant", "This offer is between others.")
         return offer
 
-    async def _take(self, context: Context, offer_id: str, wish: _Wish) -> contract.OfferData:
+    async def _take(self, context: Context, offer_id: str, wish: Wish) -> contract.OfferData:
         offer = await self._require(context.user_id, offer_id)
         if (repeated := await self._repeated(context, wish.client_id, wish.fingerprint)) is not None:
             return repeated
         await self._conversations.require_recent(context.user_id, offer["conversation_id"])
-        self._check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
-        taken: list[tuple[Document, Moved | None]] = []
-
-        async def write(seq: int) -> Document:
-            async def work(session: Transaction) -> tuple[Document, Document, Moved | None]:
-                current = await self._store.find(offer_id, session)
-                assert current is not None
-                stepped, moved = await self._apply(current, wish, session)
-                return await self._message(stepped, wish, seq, session), stepped, moved
-
-            async with self._settlement.turn(offer):
-                message, stepped, moved = await self._database.transact(work)
-            taken[:] = [(stepped, moved)]
-            return message
-
+        self._steps.check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
         try:
-            await self._messages.commit(offer["conversation_id"], write)
+            stepped, moved = await self._steps.take(offer, wish)
         except ClientIdTaken:
             return await self._repeat(context, wish.client_id, wish.fingerprint)
-        stepped, moved = taken[0]
         return await self._tell(context.origin, stepped, moved)
 
-    def _check(self, offer: Document, wish: _Wish) -> contract.Status:
-        """The state that the step leads to. Raises, with the offer as it is, if it may not be taken."""
-        at = now()
-        buyer_id, seller_id = offer["party_ids"]
+    # Expiry
+
+    async def expire(self, what: dict[str, Any]) -> None:
+        """The job of it. Nothing, if the offer took another step before or this was done before."""
+        offer = await self._store.find(what["offer_id"])
+        if offer is None or (offer["status"], offer["version"]) != ("pending", what["version"]):
+            return
+        proposer = other_party(offer, offer["awaiting_user_id"])
+        client_id = f"expire:{offer['_id']}:{offer['version']}"
         try:
-            if offer["status"] in ("pending", "accepted") and status_at(offer, at) != "expired":
-                if wish.version != offer["version"]:
-                    raise ParleyError("offer_version_stale")
-                if wish.action == "counter" and offer["version"] >= contract.VERSIONS_MAX:
-                    raise ParleyError("offer_closed", f"An offer has at most {contract.VERSIONS_MAX} versions.")
-            return find(
-                status_at(offer, at), wish.action, wish.by, offer["awaiting_user_id"], (buyer_id, seller_id)
-            ).next  # fmt: skip
+            stepped, moved = await self._steps.take(
+                offer, Wish("expire", SYSTEM, proposer, offer["version"], client_id, "")
+            )
         except ParleyError as error:
-            error.details = {"offer": _plain(offer)}
+            if error.code in ("offer_version_stale", "offer_closed"):  # someone was faster
+                return
             raise
-
-    async def _apply(
-        self, offer: Document, wish: _Wish, session: Transaction
-    ) -> tuple[Document, Moved | None]:  # fmt: skip
-        """(the offer after the step, what was moved for it)."""
-        status = self._check(offer, wish)
-        at = max(now(), offer["updated_at"])
-        awaiting = other_party(offer, wish.by) if status == "pending" else None
-        fields: dict[str, Any] = {
-            **wish.changes, "status": status, "version": offer["version"] + 1, "awaiting_user_id": awaiting,
-            "updated_at": at,
-        }  # fmt: skip
-        moved = await self._settlement.settle({**offer, **fields}, wish.action, wish.by, wish.amount, session)
-        if moved is not None:
-            fields |= moved.fields
-        stepped = {**offer, **fields}
-        step = _step(stepped, wish.action, wish.by, wish.note)
-        await self._store.step(offer, fields, step, session)
-        return {**stepped, "history": [*offer["history"], step]}, moved
-
-    async def _message(self, offer: Document, wish: _Wish, seq: int, session: Transaction) -> Document:
-        made = draft(wish.by, wish.client_id, "offer", _SAID[wish.action], now(), fingerprint=wish.fingerprint)
-        made["offer"] = {
-            "offer_id": offer["_id"], "version": offer["version"], "action": wish.action, "status": offer["status"],
-            "total": offer["total"],
-        }  # fmt: skip
-        return await self._messages.place(offer["conversation_id"], seq, made, session)
+        except ClientIdTaken:
+            return
+        await self._tell(None, stepped, moved)
 
     # Telling
 
@@ -272,17 +201,5 @@ def _other(conversation: Document, user_id: str, to_user_id: str | None) -> str:
     return to_user_id
 
 
-def _step(offer: Document, action: contract.Action, by: str, note: str | None) -> Document:
-    """An entry of the history of the offer as it is after the step."""
-    assert after(action) == offer["status"]
-    table = {name: offer[name] for name in ("version", "items", "total", "terms", "expires_at")}
-    return {**table, "action": action, "by": by, "note": note, "at": offer["updated_at"]}
-
-
 def _rooms(user_ids: Sequence[str]) -> list[str]:
     return [user_room(user_id) for user_id in user_ids]
-
-
-def _plain(offer: Document) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(to_offer(offer, now()))
-    return plain

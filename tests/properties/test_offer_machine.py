@@ -29,10 +29,10 @@ from contract.identity import Register
 from models.context import Context
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
-from models.offers.actions import Offers
 from models.offers.machine import STEPS
 from models.offers.proof import check_holds
 from models.offers.settlement import Settlement
+from models.offers.steps import Steps
 from models.offers.store import OfferStore
 from server import Server
 from settings import Settings
@@ -203,13 +203,13 @@ def test_no_interleaving_of_steps_breaks_an_invariant(table: Table) -> None:
 
 
 def _any_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Offers._check
+    original = Steps.check
 
-    def check(self: Offers, offer: Any, wish: Any) -> Any:
+    def check(self: Steps, offer: Any, wish: Any) -> Any:
         wish.version = offer["version"]
         return original(self, offer, wish)
 
-    monkeypatch.setattr(Offers, "_check", check)
+    monkeypatch.setattr(Steps, "check", check)
 
 
 def _no_release(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Jobs: work that follows from a change, and is written down with it."""

@@ -1,0 +1,114 @@
+"""Work that follows from a change: written in the change's own transaction, done by whichever worker comes first.
+
+    written --its time comes--> taken --done--> gone
+                                taken --failed--> waits, longer each time --> taken … ATTEMPTS_MAX times --> dead
+                                taken --its worker died, after LEASE_S--> due again
+    dead --an operator replays it--> due
+
+A job may be done twice, by a worker that was slow and by the one that took over, so what it does must bear that. Why
+this is not a queue in Redis: docs/decisions/0020.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from contract import admin
+from contract.errors import ParleyError
+from models.context import Context, new_id, now
+from models.jobs.document import ERROR_CHARS, new_job, to_job
+from models.jobs.store import JobStore
+from models.paging import decode_cursor, encode_cursor
+from realtime.bus import Bus
+from storage.mongo import Document, Transaction
+
+LEASE_S = 15.0
+ATTEMPTS_MAX = 8
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 300.0
+ADMINISTRATORS = ("admin", "super_admin")
+
+
+class Jobs:
+    """`news` is set when there may be something to do."""
+
+    def __init__(self, store: JobStore, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self.news = asyncio.Event()
+        bus.subscribe("jobs_added", self._hear)
+
+    # For other nouns
+
+    async def add(
+        self, kind: str, payload: dict[str, Any], session: Transaction, run_at: datetime | None = None
+    ) -> None:  # fmt: skip
+        """Part of the caller's transaction. `announce` after it, if the job need not wait for its time."""
+        at = now()
+        await self._store.insert(new_job(new_id("j"), kind, payload, run_at or at, at), session)
+
+    async def announce(self) -> None:
+        await self._bus.publish("jobs_added", {})
+
+    async def _hear(self, data: dict[str, Any]) -> None:
+        self.news.set()
+
+    # For workers
+
+    async def due(self) -> list[tuple[str, datetime]]:
+        return await self._store.due(now())
+
+    async def take(self, job_id: str, run_at: datetime, worker: str) -> Document | None:
+        return await self._store.take(job_id, run_at, now() + timedelta(seconds=LEASE_S), worker)
+
+    async def keep(self, job: Document) -> bool:
+        """Still at it. False if someone else has it by now."""
+        return await self._store.keep(job, now() + timedelta(seconds=LEASE_S))
+
+    async def done(self, job: Document) -> None:
+        await self._store.done(job)
+
+    async def release(self, job: Document) -> None:
+        await self._store.release(job, now())
+
+    async def failed(self, job: Document, error: str) -> bool:
+        """It is tried again later, or never: then this returns True."""
+        error = error[:ERROR_CHARS]
+        if job["attempts"] >= ATTEMPTS_MAX:
+            return await self._store.bury(job, error)
+        wait_s = min(BACKOFF_FIRST_S * 2.0 ** (job["attempts"] - 1), BACKOFF_MAX_S) * random.uniform(0.5, 1.5)
+        await self._store.retry(job, now() + timedelta(seconds=wait_s), error)
+        return False
+
+    # For operators
+
+    async def dead(self) -> list[Document]:
+        return await self._store.dead()
+
+    async def revive(self, job_id: str) -> bool:
+        revived = await self._store.revive(job_id, now())
+        if revived:
+            await self.announce()
+        return revived
+
+    async def list_dead(self, context: Context, payload: admin.ListJobs) -> admin.JobList:
+        _require_administrator(context)
+        after = decode_cursor(payload.cursor, tuple[str, str]) if payload.cursor else None
+        found = [to_job(job) for job in await self._store.dead()]
+        rest = [job for job in found if after is None or (job.created_at, job.id) > after]
+        page = rest[: payload.limit]
+        more = encode_cursor([page[-1].created_at, page[-1].id]) if len(rest) > len(page) else None
+        return admin.JobList(items=page, next_cursor=more)
+
+    async def replay(self, context: Context, payload: admin.JobTarget) -> None:
+        _require_administrator(context)
+        if not await self.revive(payload.job_id):
+            raise ParleyError("not_found", "There is no dead job of that id.")
+
+
+def _require_administrator(context: Context) -> None:
+    if context.role not in ADMINISTRATORS:
+        raise ParleyError("forbidden", "This is for administrators.")

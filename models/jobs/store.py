@@ -1,0 +1,63 @@
+"""The jobs collection. Taking, keeping and ending a job are compare-and-sets on what the worker saw of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from storage.mongo import Database, Document, Transaction
+
+DUE_MAX = 200
+
+
+class JobStore:
+    def __init__(self, database: Database) -> None:
+        self._jobs = database.collection("jobs")
+
+    async def insert(self, document: Document, session: Transaction) -> None:
+        await self._jobs.insert_one(document, session=session)
+
+    async def due(self, at: datetime) -> list[tuple[str, datetime]]:
+        """(id, run_at) of jobs whose time has come."""
+        query = {"state": "waiting", "run_at": {"$lte": at}}
+        found = await self._jobs.find(query, {"run_at": 1}).sort("run_at", 1).limit(DUE_MAX).to_list(None)
+        return [(job["_id"], job["run_at"]) for job in found]
+
+    async def take(self, job_id: str, run_at: datetime, until: datetime, worker: str) -> Document | None:
+        """None if someone else was faster."""
+        seen = {"_id": job_id, "run_at": run_at, "state": "waiting"}
+        taken = {"$set": {"run_at": until, "worker": worker}, "$inc": {"attempts": 1}}
+        if not (await self._jobs.update_one(seen, taken)).modified_count:
+            return None
+        found: Document | None = await self._jobs.find_one({"_id": job_id, "worker": worker})
+        return found
+
+    async def keep(self, job: Document, until: datetime) -> bool:
+        """Whether it is still this worker's."""
+        return await self._set(job, {"run_at": until})
+
+    async def done(self, job: Document) -> bool:
+        return bool((await self._jobs.delete_one({"_id": job["_id"], "attempts": job["attempts"]})).deleted_count)
+
+    async def retry(self, job: Document, run_at: datetime, error: str) -> bool:
+        return await self._set(job, {"run_at": run_at, "error": error, "worker": None})
+
+    async def release(self, job: Document, at: datetime) -> bool:
+        """Not done, and nobody's fault."""
+        return await self._set(job, {"run_at": at, "attempts": job["attempts"] - 1, "worker": None})
+
+    async def bury(self, job: Document, error: str) -> bool:
+        return await self._set(job, {"state": "dead", "error": error, "worker": None})
+
+    async def _set(self, job: Document, fields: dict[str, Any]) -> bool:
+        own = {"_id": job["_id"], "attempts": job["attempts"], "state": "waiting"}
+        return bool((await self._jobs.update_one(own, {"$set": fields})).matched_count)
+
+    async def dead(self) -> list[Document]:
+        """Oldest first."""
+        found: list[Document] = await self._jobs.find({"state": "dead"}).to_list(None)
+        return sorted(found, key=lambda job: (job["created_at"], job["_id"]))
+
+    async def revive(self, job_id: str, at: datetime) -> bool:
+        fresh = {"state": "waiting", "run_at": at, "attempts": 0, "error": None}
+        return bool((await self._jobs.update_one({"_id": job_id, "state": "dead"}, {"$set": fresh})).modified_count)

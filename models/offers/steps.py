@@ -1,0 +1,160 @@
+"""A step of an offer, as one transaction.
+
+The offer, the message of it in the conversation's sequence, the transfers in the ledger and the job that will tell of
+its expiry are all there or none is.
+
+Of several steps for one version one wins, because a step is a compare-and-set on the version inside its transaction;
+the others are told what the offer is now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from contract import offers as contract
+from contract.errors import ParleyError
+from models.context import now
+from models.jobs.actions import Jobs
+from models.messages.actions import Messages
+from models.messages.document import draft
+from models.offers.document import other_party, status_at, to_offer
+from models.offers.machine import after, find
+from models.offers.settlement import Moved, Settlement
+from models.offers.store import OfferStore
+from storage.mongo import Database, Document, Transaction
+
+_SAID: dict[contract.Action, str] = {
+    "create": "made an offer", "counter": "made a counter-offer", "accept": "accepted the offer",
+    "decline": "declined the offer", "withdraw": "withdrew the offer", "expire": "The offer has expired",
+    "fulfil": "marked the offer as fulfilled", "cancel": "cancelled the offer",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Wish:
+    """A step that someone wants to take. `changes` is what a counter-offer puts on the table.
+
+    `sender` is whose message tells of it: an expiry's is that of the one whose proposal has expired.
+    """
+
+    action: contract.Action
+    by: str
+    sender: str
+    version: int
+    client_id: str
+    fingerprint: str
+    note: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    amount: int | None = None
+
+
+class Steps:
+    def __init__(
+        self, store: OfferStore, database: Database, messages: Messages, settlement: Settlement, jobs: Jobs
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._database = database
+        self._messages = messages
+        self._settlement = settlement
+        self._jobs = jobs
+
+    async def first(self, offer: Document, wish: Wish, note: str | None) -> None:
+        """Makes the offer. Raises ClientIdTaken."""
+        offer["history"] = [_entry(offer, wish.action, wish.by, note)]
+
+        async def write(seq: int) -> Document:
+            async def work(session: Transaction) -> Document:
+                await self._store.insert(offer, session)
+                await self._expect_expiry(offer, session)
+                return await self._message(offer, wish, seq, session)
+
+            return await self._database.transact(work)
+
+        await self._messages.commit(offer["conversation_id"], write)
+
+    async def take(self, offer: Document, wish: Wish) -> tuple[Document, Moved | None]:
+        """(the offer after the step, what was moved for it). Raises ClientIdTaken."""
+        taken: list[tuple[Document, Moved | None]] = []
+
+        async def write(seq: int) -> Document:
+            async def work(session: Transaction) -> tuple[Document, Document, Moved | None]:
+                current = await self._store.find(offer["_id"], session)
+                assert current is not None
+                stepped, moved = await self._apply(current, wish, session)
+                return await self._message(stepped, wish, seq, session), stepped, moved
+
+            async with self._settlement.turn(offer):
+                message, stepped, moved = await self._database.transact(work)
+            taken[:] = [(stepped, moved)]
+            return message
+
+        await self._messages.commit(offer["conversation_id"], write)
+        return taken[0]
+
+    def check(self, offer: Document, wish: Wish) -> contract.Status:
+        """The state that the step leads to. Raises, with the offer as it is, if it may not be taken."""
+        state = status_at(offer, now())
+        if wish.action == "expire":
+            if offer["status"] == "pending" and state != "expired":
+                raise ParleyError("conflict", "The offer has not expired yet.")
+            state = offer["status"]
+        buyer_id, seller_id = offer["party_ids"]
+        try:
+            if state in ("pending", "accepted"):
+                if wish.version != offer["version"]:
+                    raise ParleyError("offer_version_stale")
+                if wish.action == "counter" and offer["version"] >= contract.VERSIONS_MAX:
+                    raise ParleyError("offer_closed", f"An offer has at most {contract.VERSIONS_MAX} versions.")
+            return find(state, wish.action, wish.by, offer["awaiting_user_id"], (buyer_id, seller_id)).next
+        except ParleyError as error:
+            error.details = {"offer": _plain(offer)}
+            raise
+
+    async def _apply(
+        self, offer: Document, wish: Wish, session: Transaction
+    ) -> tuple[Document, Moved | None]:  # fmt: skip
+        """(the offer after the step, what was moved for it)."""
+        status = self.check(offer, wish)
+        at = max(now(), offer["updated_at"])
+        awaiting = other_party(offer, wish.by) if status == "pending" else None
+        fields: dict[str, Any] = {
+            **wish.changes, "status": status, "version": offer["version"] + 1, "awaiting_user_id": awaiting,
+            "updated_at": at,
+        }  # fmt: skip
+        moved = await self._settlement.settle({**offer, **fields}, wish.action, wish.by, wish.amount, session)
+        if moved is not None:
+            fields |= moved.fields
+        stepped = {**offer, **fields}
+        step = _entry(stepped, wish.action, wish.by, wish.note)
+        await self._store.step(offer, fields, step, session)
+        if status == "pending":
+            await self._expect_expiry(stepped, session)
+        return {**stepped, "history": [*offer["history"], step]}, moved
+
+    async def _message(self, offer: Document, wish: Wish, seq: int, session: Transaction) -> Document:
+        made = draft(wish.sender, wish.client_id, "offer", _SAID[wish.action], now(), fingerprint=wish.fingerprint)
+        made["offer"] = {
+            "offer_id": offer["_id"], "version": offer["version"], "action": wish.action, "status": offer["status"],
+            "total": offer["total"],
+        }  # fmt: skip
+        return await self._messages.place(offer["conversation_id"], seq, made, session)
+
+    async def _expect_expiry(self, offer: Document, session: Transaction) -> None:
+        """Somebody will write it, and tell; that it has expired is so without that."""
+        what = {"offer_id": offer["_id"], "version": offer["version"]}
+        await self._jobs.add("offer.expire", what, session, offer["expires_at"])
+
+
+def _entry(offer: Document, action: contract.Action, by: str, note: str | None) -> Document:
+    """An entry of the history of the offer as it is after the step."""
+    assert after(action) == offer["status"]
+    table = {name: offer[name] for name in ("version", "items", "total", "terms", "expires_at")}
+    return {**table, "action": action, "by": by, "note": note, "at": offer["updated_at"]}
+
+
+def _plain(offer: Document) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(to_offer(offer, now()))
+    return plain

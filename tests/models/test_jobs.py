@@ -1,0 +1,165 @@
+"""Jobs: each is done, whatever fails; what fails too often is kept for an operator."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from models.context import now
+from models.jobs import actions
+from models.jobs.actions import Jobs
+from models.jobs.document import INDEXES
+from models.jobs.store import JobStore
+from realtime.bus import MemoryBus
+from storage.mongo import Database
+from tests.support import until
+from workers.runner import Runner
+
+
+class Yard:
+    """Jobs of a database of its own, and what was done of them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.jobs = Jobs(JobStore(database), MemoryBus())
+        self.count = Counter[str]()
+        self.fail: set[str] = set()
+        self.slow_s = 0.0
+
+    async def task(self, payload: dict[str, Any]) -> None:
+        self.count[payload["name"]] += 1
+        if payload["name"] in self.fail:
+            raise ValueError("it cannot be done")
+        await asyncio.sleep(self.slow_s)
+
+    def runner(self) -> Runner:
+        return Runner(self.jobs, {"test": self.task})
+
+    async def add(self, *names: str, in_s: float = 0.0, kind: str = "test") -> None:
+        run_at = now() + timedelta(seconds=in_s)
+
+        async def work(session: Any) -> None:
+            for name in names:
+                await self.jobs.add(kind, {"name": name}, session, run_at)
+
+        await self.database.transact(work)
+        await self.jobs.announce()
+
+    async def left(self) -> int:
+        count: int = await self.database.collection("jobs").count_documents({"state": "waiting"})
+        return count
+
+
+@pytest.fixture
+async def yard(mongo_url: str) -> AsyncIterator[Yard]:
+    database = Database(mongo_url, f"t_{secrets.token_hex(6)}", single=True)
+    await database.connect()
+    await database.create_indexes(INDEXES)
+    yield Yard(database)
+    database.close()
+
+
+async def test_each_job_is_done_once_by_one_of_several(yard: Yard) -> None:
+    runners = [yard.runner() for _ in range(3)]
+    names = [str(number) for number in range(60)]
+    await yard.add(*names)
+    for runner in runners:
+        await runner.start()
+    await until(lambda: sum(yard.count.values()) >= 60)
+    for runner in runners:
+        await runner.stop()
+    assert yard.count == Counter(names)
+    assert await yard.left() == 0
+
+
+async def test_a_job_waits_for_its_time_and_news_wake_the_runner(yard: Yard) -> None:
+    runner = yard.runner()
+    await runner.start()
+    await yard.add("later", in_s=1.0)
+    await asyncio.sleep(0.5)
+    assert not yard.count
+    await yard.add("now")
+    await until(lambda: yard.count["now"] == 1, 0.5)
+    await until(lambda: yard.count["later"] == 1)
+    await runner.stop()
+
+
+async def test_what_is_rolled_back_is_no_job(yard: Yard) -> None:
+    async def work(session: Any) -> None:
+        await yard.jobs.add("test", {"name": "never"}, session)
+        raise KeyError("the change fails")
+
+    with pytest.raises(KeyError):
+        await yard.database.transact(work)
+    assert await yard.left() == 0
+
+
+async def test_what_fails_is_tried_again_and_kept_in_the_end(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(actions, "ATTEMPTS_MAX", 3)
+    yard.fail.add("poison")
+    runner = yard.runner()
+    await runner.start()
+    await yard.add("poison", "good")
+    await yard.add("strange", kind="unknown")
+    async with asyncio.timeout(15):
+        while len(await yard.jobs.dead()) < 2:
+            await asyncio.sleep(0.05)
+    dead = {job["payload"]["name"]: job for job in await yard.jobs.dead()}
+    assert yard.count == {"poison": 3, "good": 1}
+    assert (dead["poison"]["attempts"], dead["poison"]["error"]) == (3, "ValueError: it cannot be done")
+    assert "does not know" in dead["strange"]["error"]
+    yard.fail.clear()
+    assert await yard.jobs.revive(dead["poison"]["_id"])
+    assert not await yard.jobs.revive(dead["poison"]["_id"])
+    await until(lambda: yard.count["poison"] == 4)
+    await runner.stop()
+    assert [job["payload"]["name"] for job in await yard.jobs.dead()] == ["strange"]
+    assert await yard.left() == 0
+
+
+async def test_the_jobs_of_a_runner_that_died_are_taken_over(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "LEASE_S", 1.0)
+    yard.slow_s = 30.0
+    dying, other = yard.runner(), yard.runner()
+    await dying.start()
+    await yard.add("orphan")
+    await until(lambda: yard.count["orphan"] == 1)
+    assert dying._looking is not None
+    for task in (dying._looking, *dying._running, *asyncio.all_tasks()):
+        if task.get_name() in ("jobs", "job lease", "job test"):
+            task.cancel()
+    yard.slow_s = 0.0
+    await other.start()
+    await until(lambda: yard.count["orphan"] == 2)
+    await other.stop()
+    assert await yard.left() == 0
+
+
+async def test_a_slow_job_keeps_its_lease_and_a_stop_gives_it_back(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "LEASE_S", 0.6)
+    monkeypatch.setattr("workers.runner.LEASE_S", 0.6)
+    yard.slow_s = 2.0
+    runner, other = yard.runner(), yard.runner()
+    await runner.start()
+    await yard.add("slow")
+    await until(lambda: yard.count["slow"] == 1)
+    await other.start()
+    await asyncio.sleep(1.5)
+    assert yard.count["slow"] == 1, "it was taken from a runner that was at it"
+    await other.stop()
+    await runner.stop(within_s=0.1)
+    (job,) = await yard.database.collection("jobs").find({}).to_list(None)
+    assert (job["attempts"], job["worker"]) == (0, None)
+    yard.slow_s = 0.0
+    again = yard.runner()
+    await again.start()
+    await until(lambda: yard.count["slow"] == 2, 2.0)
+    await again.stop()
+    assert await yard.left() == 0

@@ -1,0 +1,10 @@
+"""What is to be done for each kind of job: an action of a noun, and nothing more."""
+
+from __future__ import annotations
+
+from domain import Domain
+from workers.runner import Task
+
+
+def tasks(domain: Domain) -> dict[str, Task]:
+    return {"offer.expire": domain.offers.expire}
