@@ -9,6 +9,8 @@ from models.conversations.actions import Conversations
 from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
 from models.finance.actions import Finance
+from models.finance.corrections import Corrections
+from models.finance.store import DisputeStore
 from models.jobs import document as job_document
 from models.jobs.actions import Jobs
 from models.jobs.store import JobStore
@@ -32,6 +34,9 @@ from models.offers.actions import Offers
 from models.offers.settlement import Settlement
 from models.offers.steps import Steps
 from models.offers.store import OfferStore
+from models.payments import document as payment_document
+from models.payments.actions import Payments
+from models.payments.store import PaymentStore
 from models.presence.actions import PresenceActions
 from models.sessions import document as session_document
 from models.sessions.actions import Sessions
@@ -40,6 +45,7 @@ from models.typing.actions import TypingSignals
 from models.users import document as user_document
 from models.users.actions import Users
 from models.users.store import UserStore
+from providers.payments.console import ConsolePayments
 from realtime.adapters import Adapter
 from realtime.publisher import Publisher
 from security.passwords import Passwords
@@ -56,6 +62,7 @@ INDEXES = {
     **ledger_document.INDEXES,
     **offer_document.INDEXES,
     **job_document.INDEXES,
+    **payment_document.INDEXES,
 }
 
 
@@ -94,6 +101,9 @@ class Domain:
         self.ledger = Ledger(LedgerStore(database), database)
         self.finance = Finance(self.ledger, self.users, publisher)
         self.jobs = Jobs(JobStore(database), adapter.bus)
+        self.corrections = Corrections(DisputeStore(database), database, self.ledger, publisher)
+        providers = {provider.name: provider for provider in (ConsolePayments(),)}
+        self.payments = Payments(PaymentStore(database), database, self.ledger, self.jobs, providers, publisher)
         settlement = Settlement(self.ledger, publisher)
         offers = OfferStore(database)
         steps = Steps(offers, database, self.messages, settlement, self.jobs)

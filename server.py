@@ -115,7 +115,7 @@ class Server:
             TypingNamespace(self.gate, domain.typing, looking),
             PresenceNamespace(self.gate, rooms, domain.presence),
             OffersNamespace(self.gate, rooms, domain.offers),
-            FinanceNamespace(self.gate, rooms, domain.finance),
+            FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections),
             SystemNamespace(self.gate, rooms, domain.notifications),
         ]
         check_bound(namespaces)
@@ -134,7 +134,7 @@ class Server:
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers)
-        offer_routes.add_finance(rest, domain.finance)
+        offer_routes.add_finance(rest, domain.finance, domain.payments, domain.corrections)
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from contract.money import TOTAL_MAX, Currency, Money
+from contract.money import TOTAL_MAX, Currency, Money, PositiveAmount, PositiveMoney
 from contract.registry import Command, Endpoint, Event, Rate
-from contract.types import Cursor, Id, Limit, Payload, Resource, Timestamp
+from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
 Purpose = Literal["payable", "receivable"]
 TransferKind = Literal["single", "pending", "post", "void", "expire"]
+PaymentStatus = Literal["pending", "succeeded", "failed"]
+DisputeStatus = Literal["open", "won", "lost"]
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class Account(Resource):
@@ -61,6 +64,39 @@ class Entry(Resource):
     held: int
 
 
+class Payment(Resource):
+    """What a user pays of what they owe. The ledger moves when the provider has confirmed: then `transfer_id` is there.
+
+    `reference` is the provider's name for it, `checkout_url` where the user completes it, if that is a page.
+    """
+
+    id: str
+    user_id: str
+    amount: Money
+    method: str
+    status: PaymentStatus
+    reference: str | None
+    checkout_url: str | None
+    transfer_id: str | None
+    failure: str | None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class Dispute(Resource):
+    """A buyer's objection to what was taken. While it is `open`, `amount` is held back from the seller."""
+
+    id: str
+    transfer_id: str
+    user_id: str
+    amount: Money
+    reason: str
+    status: DisputeStatus
+    hold_id: str
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
 class AccountData(Resource):
     account: Account
 
@@ -75,6 +111,21 @@ class CreditChanged(Resource):
 
     account: Account
     transfer: Transfer | None
+
+
+class PaymentData(Resource):
+    payment: Payment
+    duplicate: bool | UnsetType = UNSET
+
+
+class TransferData(Resource):
+    transfer: Transfer
+    duplicate: bool | UnsetType = UNSET
+
+
+class DisputeData(Resource):
+    dispute: Dispute
+    duplicate: bool | UnsetType = UNSET
 
 
 class GetAccount(Payload):
@@ -93,19 +144,76 @@ class GetStatement(Payload, rename={"from_": "from"}):
     limit: Limit = 50
 
 
+class Pay(Payload):
+    """`method` names a payment provider; at most what is owed can be paid."""
+
+    client_id: ClientId
+    amount: PositiveMoney
+    method: Annotated[str, Meta(min_length=1, max_length=32)]
+
+
+class Refund(Payload):
+    """`transfer_id`: a `post` that the caller was paid by. Without `amount`, all that is left of it."""
+
+    transfer_id: Id
+    client_id: ClientId
+    amount: PositiveAmount | None = None
+    reason: Reason | None = None
+
+
+class OpenDispute(Payload):
+    """`transfer_id`: a `post` that the caller paid by."""
+
+    transfer_id: Id
+    client_id: ClientId
+    reason: Reason
+
+
+class ResolveDispute(Payload):
+    """`won`: the buyer is right, and gets the amount back."""
+
+    dispute_id: Id
+    outcome: Literal["won", "lost"]
+
+
+class PaymentTarget(Payload):
+    payment_id: Id
+
+
 class SetCreditLimit(Payload):
     """`amount` in minor units. One below what is owed only stops new debits."""
 
     user_id: Id
     amount: Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
     currency: Currency
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    reason: Reason
 
 
 _READ = Rate(600, 60, 100)
 ACCOUNT = Command("finance:account", "/finance", GetAccount, AccountData, _READ, "The caller's balances and credit.")
 STATEMENT = Command(
     "finance:statement", "/finance", GetStatement, Statement, _READ, "The caller's entries with running balance."
+)
+PAY = Command(
+    "finance:pay", "/finance", Pay, PaymentData, Rate(60, 60, 20),
+    "Begins to pay what the caller owes; `finance:payment` tells how it went.",
+    ("amount_exceeded", "idempotency_mismatch", "conflict"),
+)  # fmt: skip
+REFUND = Command(
+    "finance:refund", "/finance", Refund, TransferData, Rate(60, 60, 20),
+    "Gives back what the caller was paid, or a part of it, as a new transfer.",
+    ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
+)  # fmt: skip
+DISPUTE = Command(
+    "finance:dispute", "/finance", OpenDispute, DisputeData, Rate(60, 60, 20),
+    "Objects to a payment of the caller's: what is left of it is held back until an administrator decides.",
+    ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
+)  # fmt: skip
+PAYMENT_EVENT = Event(
+    "finance:payment", "/finance", PaymentData, "A payment of the user's has gone through, or failed."
+)
+DISPUTE_EVENT = Event(
+    "finance:dispute", "/finance", DisputeData, "A dispute of the user's, or against them, is new or decided."
 )
 CREDIT_CHANGED = Event(
     "finance:credit_changed", "/finance", CreditChanged, "A transfer moved one of the user's accounts, or their limit."
@@ -114,6 +222,24 @@ CREDIT_CHANGED = Event(
 _FINANCE = "/api/v1/finance"
 ACCOUNT_GET = Endpoint("GET", f"{_FINANCE}/account", ACCOUNT.doc, "finance", command=ACCOUNT, returns="account")
 STATEMENT_GET = Endpoint("GET", f"{_FINANCE}/statement", STATEMENT.doc, "finance", command=STATEMENT)
+PAYMENTS_POST = Endpoint(
+    "POST", f"{_FINANCE}/payments", PAY.doc, "finance", command=PAY, returns="payment", status=201
+)  # fmt: skip
+REFUNDS_POST = Endpoint(
+    "POST", f"{_FINANCE}/refunds", REFUND.doc, "finance", command=REFUND, returns="transfer", status=201
+)  # fmt: skip
+DISPUTES_POST = Endpoint(
+    "POST", f"{_FINANCE}/disputes", DISPUTE.doc, "finance", command=DISPUTE, returns="dispute", status=201
+)  # fmt: skip
+DISPUTE_RESOLVE = Endpoint(
+    "POST", "/api/v1/admin/disputes/{dispute_id}/resolve", "Decides a dispute.", "admin", ResolveDispute, Dispute,
+    errors=("forbidden", "not_found", "hold_closed"),
+)  # fmt: skip
+PAYMENT_CONFIRM = Endpoint(
+    "POST", "/api/v1/admin/payments/{payment_id}/confirm",
+    "An operator says that the money of a console payment is there.", "admin", PaymentTarget, Payment,
+    errors=("forbidden", "not_found"),
+)  # fmt: skip
 CREDIT_LIMIT_PUT = Endpoint(
     "PUT", "/api/v1/admin/users/{user_id}/credit-limit",
     "Sets how much a user may owe in a currency; every change is kept with its reason.", "admin", SetCreditLimit,

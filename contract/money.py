@@ -24,6 +24,13 @@ class Price(Payload):
     currency: Currency
 
 
+class PositiveMoney(Payload):
+    """What a client pays."""
+
+    amount: PositiveAmount
+    currency: Currency
+
+
 class Money(Payload):
     """An amount, as the server sends it."""
 

@@ -1,4 +1,4 @@
-"""/finance: every command is an action of the finance noun."""
+"""/finance: every command is an action of the finance and payments nouns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from handlers.base import Namespace
 from handlers.gate import Gate
 from models.context import Context
 from models.finance.actions import Finance
+from models.finance.corrections import Corrections
+from models.payments.actions import Payments
 from realtime.connections import Connection
 from realtime.rooms import Member, Rooms
 
@@ -15,11 +17,16 @@ from realtime.rooms import Member, Rooms
 class FinanceNamespace(Namespace):
     name = "/finance"
 
-    def __init__(self, gate: Gate, rooms: Rooms, finance: Finance) -> None:
+    def __init__(
+        self, gate: Gate, rooms: Rooms, finance: Finance, payments: Payments, corrections: Corrections
+    ) -> None:  # fmt: skip
         super().__init__(gate)
         self._rooms = rooms
         self.bind(contract.ACCOUNT, finance.account)
         self.bind(contract.STATEMENT, finance.statement)
+        self.bind(contract.PAY, payments.pay)
+        self.bind(contract.REFUND, corrections.refund)
+        self.bind(contract.DISPUTE, corrections.dispute)
 
     async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         self._rooms.enter(member.sid, user_room(context.user_id), self.name)

@@ -1,4 +1,4 @@
-"""/api/v1/offers and /api/v1/finance: the mirrors of the socket commands, and the credit limit administrators set."""
+"""/api/v1/offers and /api/v1/finance: the mirrors of the socket commands, and what administrators do to credit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from contract import offers as contract
 from contract.registry import Command
 from models.context import Context
 from models.finance.actions import Finance
+from models.finance.corrections import Corrections
 from models.offers.actions import Offers
+from models.payments.actions import Payments
 from rest.endpoint import Rest
 
 Action = Callable[[Context, Any], Awaitable[Any]]
@@ -26,7 +28,12 @@ def add_offers(rest: Rest, offers: Offers) -> None:
         rest.mirror(endpoint, actions[endpoint.command])
 
 
-def add_finance(rest: Rest, finance: Finance) -> None:
+def add_finance(rest: Rest, finance: Finance, payments: Payments, corrections: Corrections) -> None:
     rest.mirror(finance_contract.ACCOUNT_GET, finance.account)
     rest.mirror(finance_contract.STATEMENT_GET, finance.statement)
+    rest.mirror(finance_contract.PAYMENTS_POST, payments.pay)
+    rest.mirror(finance_contract.REFUNDS_POST, corrections.refund)
+    rest.mirror(finance_contract.DISPUTES_POST, corrections.dispute)
     rest.mirror(finance_contract.CREDIT_LIMIT_PUT, finance.set_credit_limit)
+    rest.mirror(finance_contract.PAYMENT_CONFIRM, payments.confirm_by_operator)
+    rest.mirror(finance_contract.DISPUTE_RESOLVE, corrections.resolve)

@@ -7,4 +7,4 @@ from workers.runner import Task
 
 
 def tasks(domain: Domain) -> dict[str, Task]:
-    return {"offer.expire": domain.offers.expire}
+    return {"offer.expire": domain.offers.expire, "payment.confirm": domain.payments.confirm}

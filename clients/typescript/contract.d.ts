@@ -196,6 +196,24 @@ export interface Device {
   platform?: string | null;
 }
 
+/** A buyer's objection to what was taken. While it is `open`, `amount` is held back from the seller. */
+export interface Dispute {
+  id: string;
+  transfer_id: string;
+  user_id: string;
+  amount: Money;
+  reason: string;
+  status: "lost" | "open" | "won";
+  hold_id: string;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface DisputeData {
+  dispute: Dispute;
+  duplicate?: boolean;
+}
+
 /** `retry_after_ms` is drawn for each connection, so that not all come back in the same moment. */
 export interface Draining {
   retry_after_ms: number;
@@ -513,6 +531,13 @@ export interface OfferTarget {
   offer_id: string;
 }
 
+/** `transfer_id`: a `post` that the caller paid by. */
+export interface OpenDispute {
+  transfer_id: string;
+  client_id: string;
+  reason: string;
+}
+
 /** `joined_seq`: this person sees messages after it. Marks are high-water: read implies delivered. */
 export interface Participant {
   user_id: string;
@@ -526,6 +551,45 @@ export interface Participant {
 export interface PasswordChange {
   current_password: string;
   new_password: string;
+}
+
+/** `method` names a payment provider; at most what is owed can be paid. */
+export interface Pay {
+  client_id: string;
+  amount: PositiveMoney;
+  method: string;
+}
+
+/** What a user pays of what they owe. The ledger moves when the provider has confirmed: then `transfer_id` is there.
+
+    `reference` is the provider's name for it, `checkout_url` where the user completes it, if that is a page. */
+export interface Payment {
+  id: string;
+  user_id: string;
+  amount: Money;
+  method: string;
+  status: "failed" | "pending" | "succeeded";
+  reference: string | null;
+  checkout_url: string | null;
+  transfer_id: string | null;
+  failure: string | null;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface PaymentData {
+  payment: Payment;
+  duplicate?: boolean;
+}
+
+export interface PaymentTarget {
+  payment_id: string;
+}
+
+/** What a client pays. */
+export interface PositiveMoney {
+  amount: number;
+  currency: string;
 }
 
 /** Kinds the user does not want to be notified of. */
@@ -638,6 +702,14 @@ export interface Refresh {
   refresh_token: string;
 }
 
+/** `transfer_id`: a `post` that the caller was paid by. Without `amount`, all that is left of it. */
+export interface Refund {
+  transfer_id: string;
+  client_id: string;
+  amount?: number | null;
+  reason?: string | null;
+}
+
 export interface Register {
   email: string;
   password: string;
@@ -646,6 +718,12 @@ export interface Register {
   phone?: string | null;
   business?: string | null;
   device?: Device | null;
+}
+
+/** `won`: the buyer is right, and gets the amount back. */
+export interface ResolveDispute {
+  dispute_id: string;
+  outcome: "lost" | "won";
 }
 
 /** `items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name. */
@@ -770,6 +848,11 @@ export interface Transfer {
   by: string;
   note: string;
   created_at: string;
+}
+
+export interface TransferData {
+  transfer: Transfer;
+  duplicate?: boolean;
 }
 
 export interface Typing {
@@ -935,11 +1018,21 @@ export interface FinanceCommands {
   "finance:account": (payload: GetAccount, ack: (reply: Ack<AccountData>) => void) => void;
   /** The caller's entries with running balance. */
   "finance:statement": (payload: GetStatement, ack: (reply: Ack<Statement>) => void) => void;
+  /** Begins to pay what the caller owes; `finance:payment` tells how it went. */
+  "finance:pay": (payload: Pay, ack: (reply: Ack<PaymentData>) => void) => void;
+  /** Gives back what the caller was paid, or a part of it, as a new transfer. */
+  "finance:refund": (payload: Refund, ack: (reply: Ack<TransferData>) => void) => void;
+  /** Objects to a payment of the caller's: what is left of it is held back until an administrator decides. */
+  "finance:dispute": (payload: OpenDispute, ack: (reply: Ack<DisputeData>) => void) => void;
   /** Renews this connection's login in place with a newer access token of the same user. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }
 
 export interface FinanceEvents {
+  /** A payment of the user's has gone through, or failed. */
+  "finance:payment": (payload: PaymentData) => void;
+  /** A dispute of the user's, or against them, is new or decided. */
+  "finance:dispute": (payload: DisputeData) => void;
   /** A transfer moved one of the user's accounts, or their limit. */
   "finance:credit_changed": (payload: CreditChanged) => void;
   /** The access token ends in about a minute; send auth:refresh. */

@@ -18,7 +18,7 @@ from contract.errors import ParleyError
 from contract.money import TOTAL_MAX as BALANCE_MAX
 from models.context import now
 from models.ledger.book import Book, Draft
-from models.ledger.document import Side, account_id, new_account
+from models.ledger.document import Side, account_id, new_account, transfer_id
 from models.ledger.store import LedgerStore, concerned
 from storage.batch import Batches
 from storage.mongo import Database, Document, Transaction
@@ -132,11 +132,20 @@ class Ledger:
         found = await self._store.accounts([identifier])
         return found[0] if found else new_account(identifier, now())
 
-    async def find(self, transfer_id: str) -> Document | None:
-        return (await self._store.transfers([transfer_id])).get(transfer_id)
+    async def find(self, identifier: str) -> Document | None:
+        return (await self._store.transfers([identifier])).get(identifier)
 
-    async def corrections(self, transfer_id: str, session: Transaction | None = None) -> list[Document]:
-        return await self._store.corrections(transfer_id, session)
+    async def find_by_key(self, key: str, session: Transaction) -> Document | None:
+        identifier = transfer_id(key)
+        return (await self._store.transfers([identifier], session)).get(identifier)
+
+    async def ends(self, pending_ids: Collection[str], session: Transaction) -> dict[str, Document]:
+        """What ended these holds, by the hold's id."""
+        return await self._store.ends(pending_ids, session)
+
+    async def corrections(self, identifier: str, session: Transaction) -> list[Document]:
+        """What corrects this transfer."""
+        return await self._store.corrections(identifier, session)
 
     async def limits(self, identifier: str) -> list[Document]:
         return await self._store.limits(identifier)

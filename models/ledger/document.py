@@ -56,6 +56,11 @@ def account_id(owner_id: str, currency: str, purpose: Purpose) -> str:
     return f"{owner_id}:{currency}:{purpose}"
 
 
+def owner_of(identifier: str) -> str:
+    """Whose account it is."""
+    return identifier.rsplit(":", 2)[0]
+
+
 def new_account(identifier: str, at: datetime) -> Document:
     """Without a limit anyone may owe anything: what a buyer owes has one from the beginning, of nothing."""
     owner_id, currency, purpose = identifier.rsplit(":", 2)
@@ -113,8 +118,8 @@ def to_transfer(transfer: Document) -> Transfer:
         kind=transfer["kind"],
         code=transfer["code"],
         amount=Money(amount=transfer["amount"], currency=transfer["currency"]),
-        debit_user_id=transfer["debit"]["account"].split(":")[0],
-        credit_user_id=transfer["credit"]["account"].split(":")[0],
+        debit_user_id=owner_of(transfer["debit"]["account"]),
+        credit_user_id=owner_of(transfer["credit"]["account"]),
         pending_id=transfer["pending_id"],
         corrects_id=transfer["corrects_id"],
         about=transfer["about"],

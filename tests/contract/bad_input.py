@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.clients import Account
 from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES, Command
 from server import Server
@@ -47,6 +48,8 @@ class Stage:
     offer: str
     deal: str
     dead_deal: str
+    taken: str
+    given: str
 
 
 def settings_for_tests(tmp: Any, **fields: Any) -> Settings:
@@ -94,6 +97,23 @@ async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) ->
             await crowd.rest.request("POST", f"/api/v1/offers/{offer_id}/respond", body, ada.access_token)
         return offer_id
 
+    async def taken(seller: Account, buyer: Account) -> str:
+        """A transfer that a fulfilled offer made."""
+        body: Json = {
+            "conversation_id": direct, "client_id": secrets.token_hex(8), "side": "sell", "items": [ITEM],
+            "settlement": "credit",
+        }  # fmt: skip
+        place = (
+            f"/api/v1/offers/{(await crowd.rest.request('POST', '/api/v1/offers', body, seller.access_token))['id']}"
+        )
+        step: Json = {"version": 1, "client_id": secrets.token_hex(8), "action": "accept"}
+        await crowd.rest.request("POST", f"{place}/respond", step, buyer.access_token)
+        done = {"version": 2, "client_id": secrets.token_hex(8)}
+        await crowd.rest.request("POST", f"{place}/fulfil", done, seller.access_token)
+        statement = await crowd.rest.request("GET", "/api/v1/finance/statement", None, buyer.access_token)
+        return str(statement["items"][0]["transfer"]["id"])
+
+    await server.domain.ledger.set_limit(ada.id, "USD", 1_000_000, "a test", "to buy something")
     await server.domain.ledger.set_limit(ben.id, "USD", 1_000_000, "a test", "to buy something")
     group = await conversation(ada.access_token, "group", ben.id)
     direct = await conversation(ada.access_token, "direct", ben.id)
@@ -108,6 +128,7 @@ async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) ->
         own=await message(ada.access_token, group, "mine"), bens=await message(ben.access_token, group, "his"),
         foreign_message=await message(eve.access_token, foreign, "theirs"),
         offer=await offered(False), deal=await offered(True), dead_deal=await offered(True),
+        taken=await taken(ada, ben), given=await taken(ben, ada),
     )  # fmt: skip
 
 
@@ -145,6 +166,13 @@ EXAMPLES: dict[str, Example] = {
         "to": "2100-01-01T00:00:00.000Z",
         "limit": 5,
     },
+    "finance:pay": lambda s: {
+        "client_id": "paid",
+        "amount": {"amount": 100, "currency": "USD"},
+        "method": "console",
+    },
+    "finance:refund": lambda s: {"transfer_id": s.taken, "client_id": "back", "amount": 10, "reason": "Wet"},
+    "finance:dispute": lambda s: {"transfer_id": s.given, "client_id": "no", "reason": "Wet"},
     "notification:list": lambda s: {"limit": 5, "kind": "mention", "unread": True},
     "notification:preferences": lambda s: {"muted_kinds": ["mention"]},
     "notification:read": lambda s: {"ids": ["n_1"]},

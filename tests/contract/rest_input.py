@@ -34,6 +34,8 @@ REST_EXAMPLES: dict[tuple[str, str], Callable[[Stage], Json]] = {
     ("DELETE", "/api/v1/admin/connections/{connection_id}"): lambda s: {"connection_id": "00000000-1"},
     ("GET", "/api/v1/admin/jobs/dead"): lambda s: {"limit": 5},
     ("POST", "/api/v1/admin/jobs/{job_id}/replay"): lambda s: {"job_id": "j_1"},
+    ("POST", "/api/v1/admin/payments/{payment_id}/confirm"): lambda s: {"payment_id": "p_1"},
+    ("POST", "/api/v1/admin/disputes/{dispute_id}/resolve"): lambda s: {"dispute_id": "d_1", "outcome": "won"},
     ("PUT", "/api/v1/admin/users/{user_id}/credit-limit"): lambda s: {
         "user_id": s.ada_id, "amount": 1_000, "currency": "USD", "reason": "A good customer",
     },

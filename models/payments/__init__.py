@@ -1,0 +1,1 @@
+"""Payments: users pay what they owe, through a provider."""
