@@ -1,23 +1,25 @@
 """Replays human negotiations through real clients and checks that each was told everything once and in order.
 
-`python -m bench.replay FILE [--url URL] [--at-once 50] [--limit N] [--faults]`. Every dialogue gets a fresh group
-conversation of two people. Turns go in the file's order and the next speaker waits until the previous message has
-reached them, as people do; so a lost message shows up as a silence, a repeat as a second arrival. Exit code 1 says that
-some promise was broken. A message that only `chat:sync` brought breaks one too, unless `--faults` says that connections
-are being cut meanwhile. The people are a pool registered once, because a registration costs a password hash.
+`python -m bench.replay FILE [--url URL] [--at-once 50] [--limit N] [--faults] [--admin EMAIL]`. Every dialogue gets a
+fresh group conversation of two people. Deals are played as offers (`bench.deals`), on credit if an administrator, whose
+password comes from standard input, can give some. Turns go in the file's order and the next speaker waits until the
+previous message has reached them, as people do; so a lost message shows up as a silence, a repeat as a second arrival.
+Exit code 1 says that some promise was broken. A message that only `chat:sync` brought breaks one too, unless `--faults`
+says that connections are being cut meanwhile. The people are a pool registered once, because a registration costs a
+password hash.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,15 +27,20 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bench.clients import CommandError, ConnectionDroppedError, Json, Person, Rest
+from bench.deals import Deals, give_credit
+from bench.watching import BROKEN, SEEN_TIMEOUT_S, Tally, Witness, print_summary
 
-SEEN_TIMEOUT_S = 15.0  # the contract tells a connected participant of a missed message within 10 s
-HISTORY_PAGE = 200
 REGISTRATIONS_AT_ONCE = 4  # password hashes are the server's CPU; more at once only queue there
+
+
+ACTIONS = ("Submit-Deal", "Accept-Deal", "Reject-Deal", "Walk-Away")
 
 
 class Turn(NamedTuple):
     by: int  # 0 or 1: which of the two speaks
     text: str
+    action: str | None = None  # of a deal
+    deal: Json | None = None
 
 
 class Dialogue(NamedTuple):
@@ -44,7 +51,10 @@ class Dialogue(NamedTuple):
 def load_dialogues(path: Path) -> list[Dialogue]:
     dialogues = []
     for entry in json.loads(path.read_text("utf-8")):
-        turns = [Turn("ab".index(turn["by"]), say(turn)) for turn in entry["log"]]
+        turns = [
+            Turn("ab".index(turn["by"]), say(turn), turn["text"] if turn["text"] in ACTIONS else None, turn.get("deal"))
+            for turn in entry["log"]
+        ]
         dialogues.append(Dialogue(str(entry["dialogue_id"]), turns))
     return dialogues
 
@@ -69,77 +79,6 @@ def _goods(share: dict[str, int]) -> str:
     return ", ".join(f"{count} {good}" for good, count in sorted(share.items()) if count) or "nothing"
 
 
-@dataclass(slots=True)
-class Tally:
-    """What happened; every field named in `BROKEN` must end at zero."""
-
-    dialogues: int = 0
-    messages: int = 0
-    acknowledged: int = 0
-    seen: int = 0
-    missing: int = 0
-    repeated: int = 0
-    out_of_order: int = 0
-    altered: int = 0
-    history_differs: int = 0
-    failed: int = 0
-    recovered: int = 0  # seen, but by sync rather than by an event
-    ack_ms: list[float] = field(default_factory=list)
-    delivery_ms: list[float] = field(default_factory=list)
-
-
-BROKEN = ("missing", "repeated", "out_of_order", "altered", "history_differs", "failed", "recovered")
-
-
-class Witness:
-    """What one person saw of one conversation, own messages by acknowledgement and others by event."""
-
-    def __init__(self, person: Person, conversation: Json, tally: Tally) -> None:
-        self.person = person
-        self.messages: dict[int, Json] = {}
-        self.arrived_at: dict[int, float] = {}
-        self._conversation_id = conversation["id"]
-        self._first_seq = conversation["last_seq"] + 1  # creation itself may have left a system message
-        self._tally = tally
-        self._fetched: set[int] = set()
-        self._news = asyncio.Event()
-
-    def hear(self, message: Json, fetched: bool) -> None:
-        seq = message["seq"]
-        if message["conversation_id"] != self._conversation_id or seq < self._first_seq:
-            return
-        if seq in self.messages:
-            # An event may cross the fetch that already brought its message; that is no second telling.
-            self._tally.repeated += not fetched and seq not in self._fetched
-            self._fetched.discard(seq)
-            return
-        self._tally.out_of_order += not fetched and max(self.messages, default=0) > seq
-        if fetched:
-            self._tally.recovered += 1
-            self._fetched.add(seq)
-        self._tally.seen += 1
-        self.messages[seq] = message
-        self.arrived_at[seq] = time.perf_counter()
-        self._news.set()
-
-    async def has_seen(self, seqs: Iterable[int]) -> None:
-        wanted = set(seqs)
-        while not wanted <= self.messages.keys():
-            self._news.clear()
-            await self._news.wait()
-
-    async def history(self) -> list[Json]:
-        found: list[Json] = []
-        last, has_more = self._first_seq - 1, True
-        while has_more:
-            query = {"conversation_id": self._conversation_id, "after_seq": last, "limit": HISTORY_PAGE}
-            page = await self.person.call("chat:history", query)
-            found += page["messages"]
-            has_more = page["has_more"] and bool(page["messages"])
-            last = found[-1]["seq"] if found else last
-        return found
-
-
 class Spoken(NamedTuple):
     turn: Turn
     message: Json
@@ -150,8 +89,9 @@ class Spoken(NamedTuple):
 class Table:
     """Two people who play one dialogue after another."""
 
-    def __init__(self, people: tuple[Person, Person], tally: Tally, run: str) -> None:
+    def __init__(self, people: tuple[Person, Person], tally: Tally, run: str, settlement: str) -> None:
         self._people = people
+        self._settlement = settlement
         self._tally = tally
         self._run = run
         # Kept after a dialogue's end, so that a late repeat is still recognised as one.
@@ -169,11 +109,15 @@ class Table:
         pair = [Witness(person, conversation, self._tally) for person in self._people]
         self._witnesses |= {(seat, conversation["id"]): witness for seat, witness in enumerate(pair)}
         spoken: list[Spoken] = []
+        deals = Deals(self._people, conversation["id"], self._settlement)
         for index, turn in enumerate(dialogue.turns):
             if spoken:
                 await self._wait_seen(pair[turn.by], spoken[-1:])
-            spoken.append(await self._speak(dialogue, index, conversation["id"]))
-            pair[turn.by].hear(spoken[-1].message, spoken[-1].again)
+            said = await self._deal(dialogue, index, deals, pair) if turn.action is not None else None
+            if said is None:
+                said = await self._speak(dialogue, index, conversation["id"])
+                pair[turn.by].hear(said.message, said.again)
+            spoken.append(said)
         first = conversation["last_seq"] + 1
         self._tally.out_of_order += [said.message["seq"] - first for said in spoken] != list(range(len(spoken)))
         for seat, witness in enumerate(pair):
@@ -182,6 +126,9 @@ class Table:
             told = [_essence(message) for _, message in sorted(witness.messages.items())]
             stored = [_essence(message) for message in await witness.history()]
             self._tally.history_differs += told != stored
+        self._tally.offers += len(deals.states)
+        self._tally.accepted += sum(status == "accepted" for status in deals.states.values())
+        self._tally.wrong_offers += await deals.wrong()
         self._tally.dialogues += 1
 
     async def _open(self, dialogue: Dialogue) -> Json:
@@ -202,6 +149,18 @@ class Table:
         self._tally.acknowledged += 1
         self._tally.ack_ms.append((reply.acked_at - reply.sent_at) * 1000)
         return Spoken(turn, reply.data["message"], reply.sent_at, reply.data.get("duplicate", False))
+
+    async def _deal(self, dialogue: Dialogue, index: int, deals: Deals, pair: list[Witness]) -> Spoken | None:
+        """A step of an offer, of which its own author too is told by an event."""
+        turn, sent_at = dialogue.turns[index], time.perf_counter()
+        assert turn.action is not None
+        step = await deals.act(turn.by, turn.action, turn.deal, f"replay-{self._run}-{dialogue.id}-{index}")
+        if step is None:
+            return None
+        self._tally.messages += 1
+        self._tally.acknowledged += 1
+        message = await pair[turn.by].step(step.key)
+        return Spoken(turn._replace(text=message["text"]), message, sent_at, step.again)
 
     async def _wait_seen(self, witness: Witness, spoken: list[Spoken]) -> None:
         """Give up after a while: the message is then counted missing and the dialogue goes on."""
@@ -232,7 +191,7 @@ async def _seat_people(rest: Rest, count: int, run: str) -> list[Person]:
             async with gate:
                 email = f"replay-{run}-{number}@bench.example"
                 account = await rest.register(email, secrets.token_urlsafe(16), f"Replay {number}")
-                person = Person(rest, account)
+                person = Person(rest, account, ("/chat", "/offers"))
                 await person.connect()
             progress.update()
             return person
@@ -240,11 +199,16 @@ async def _seat_people(rest: Rest, count: int, run: str) -> list[Person]:
         return await asyncio.gather(*(seat(number) for number in range(count)))
 
 
-async def replay(dialogues: list[Dialogue], url: str, at_once: int) -> tuple[Tally, float]:
+async def replay(
+    dialogues: list[Dialogue], url: str, at_once: int, admin: tuple[str, str] | None = None
+) -> tuple[Tally, float]:  # fmt: skip
     tally, run, waiting = Tally(), secrets.token_hex(4), iter(dialogues)
     async with Rest(url) as rest:
         people = await _seat_people(rest, 2 * min(at_once, len(dialogues)), run)
-        tables = [Table(pair, tally, run) for pair in zip(people[::2], people[1::2], strict=True)]
+        if admin is not None:
+            await give_credit(rest, (await rest.login(*admin)).access_token, people)
+        settlement = "credit" if admin is not None else "none"
+        tables = [Table(pair, tally, run, settlement) for pair in zip(people[::2], people[1::2], strict=True)]
         started = time.perf_counter()
         with tqdm(total=len(dialogues), desc="replaying", unit="talk") as progress:
             await asyncio.gather(*(_keep_playing(table, waiting, tally, progress) for table in tables))
@@ -263,21 +227,6 @@ async def _keep_playing(table: Table, waiting: Iterator[Dialogue], tally: Tally,
         progress.update()
 
 
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
-
-
-def print_summary(tally: Tally, elapsed: float) -> None:
-    counts = [name for name in Tally.__slots__ if not name.endswith("_ms")]
-    rows = [(name.replace("_", " "), f"{getattr(tally, name):,}") for name in counts]
-    rows.append(("messages/s", f"{tally.acknowledged / elapsed:,.0f}"))
-    for name, values in (("ack", tally.ack_ms), ("delivery", tally.delivery_ms)):
-        rows += [(f"{name} p{share} ms", f"{percentile(values, share / 100):.1f}") for share in (50, 99)]
-    rows.append(("elapsed s", f"{elapsed:.1f}"))
-    for name, value in rows:
-        print(f"{name:<16}{value:>12}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.replay", description="Replay negotiations and check them.")
     parser.add_argument("file", type=Path)
@@ -285,9 +234,11 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=50, help="conversations at a time")
     parser.add_argument("--limit", type=int, help="only the first N dialogues")
     parser.add_argument("--faults", action="store_true", help="connections get cut: what sync brings counts as seen")
+    parser.add_argument("--admin", metavar="EMAIL", help="who gives credit; the password from standard input")
     options = parser.parse_args()
+    admin = (options.admin, getpass.getpass() if sys.stdin.isatty() else input()) if options.admin else None
     dialogues = load_dialogues(options.file)[: options.limit]
-    tally, elapsed = asyncio.run(replay(dialogues, options.url, max(1, options.at_once)))
+    tally, elapsed = asyncio.run(replay(dialogues, options.url, max(1, options.at_once), admin))
     print_summary(tally, elapsed)
     allowed = {"recovered"} if options.faults else set()
     broken = [name.replace("_", " ") for name in BROKEN if name not in allowed and getattr(tally, name)]

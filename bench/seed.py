@@ -18,6 +18,7 @@ import aiohttp
 from tqdm import tqdm
 
 from bench.clients import Account, CommandError, ConnectionDroppedError, Json, Person, Rest
+from bench.deals import Deals, Step
 from bench.replay import Dialogue, load_dialogues
 
 DIALOGUES = Path(__file__).parent / "data" / "casino_valid.json"
@@ -52,7 +53,7 @@ async def enter(rest: Rest) -> list[Person]:
         account: Account = await rest.register_or_login(
             email_of(first), PASSWORD, f"{first} {family}", role=role, business=business
         )
-        person = Person(rest, account)
+        person = Person(rest, account, ("/chat", "/offers"))
         await person.connect()
         people.append(person)
     return people
@@ -78,12 +79,19 @@ async def seed_dialogue(index: int, dialogue: Dialogue, title: str, pair: tuple[
     conversation_id = created["conversation"]["id"]
     added["conversations"] += not created.get("duplicate", False)
     sent: list[Json] = []
+    deals = Deals(pair, conversation_id)
     for number, turn in enumerate(dialogue.turns):
-        payload = {"conversation_id": conversation_id, "client_id": f"seed-{dialogue.id}-{number}", "text": turn.text}
-        answer = await pair[turn.by].call("chat:send", payload)
+        client_id = f"seed-{dialogue.id}-{number}"
+        step = await deals.act(turn.by, turn.action, turn.deal, client_id) if turn.action is not None else None
+        if step is not None:
+            added["offers"] += turn.action == "Submit-Deal" and not step.again
+            answer: Json = {"message": await _message_of(pair[0], conversation_id, step), "duplicate": step.again}
+        else:
+            payload = {"conversation_id": conversation_id, "client_id": client_id, "text": turn.text}
+            answer = await pair[turn.by].call("chat:send", payload)
         added["messages"] += not answer.get("duplicate", False)
         sent.append(answer["message"])
-        if turn.text == "Deal accepted." and not answer.get("duplicate", False):
+        if turn.action == "Accept-Deal" and not answer.get("duplicate", False):
             emoji = REACTIONS[index % len(REACTIONS)]
             await pair[1 - turn.by].call("chat:react", {"message_id": sent[-1]["id"], "emoji": emoji, "on": True})
             added["reactions"] += 1
@@ -93,6 +101,16 @@ async def seed_dialogue(index: int, dialogue: Dialogue, title: str, pair: tuple[
         mark = sent[-1 - unread]["seq"]
         await person.call("chat:read", {"conversation_id": conversation_id, "seq": mark})
     return added
+
+
+async def _message_of(person: Person, conversation_id: str, step: Step) -> Json:
+    """The message that tells of a step."""
+    page = await person.call("chat:history", {"conversation_id": conversation_id, "after_seq": 0, "limit": 200})
+    for message in reversed(page["messages"]):
+        if "offer" in message and (message["offer"]["offer_id"], message["offer"]["version"]) == step.key:
+            found: Json = message
+            return found
+    raise CommandError({"code": "not_found", "message": "a step of an offer has no message"})
 
 
 async def seed(url: str) -> Counter[str]:
@@ -118,7 +136,9 @@ def main() -> int:
     except (CommandError, ConnectionDroppedError, aiohttp.ClientError) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
-    print(f"added {added['conversations']} conversations, {added['messages']} messages, {added['reactions']} reactions")
+    print(
+        ", ".join(f"{added[name]} {name}" for name in ("conversations", "messages", "offers", "reactions")) + " added"
+    )
     print(f"\n{'e-mail':<28}{'name':<20}{'role':<9}business")
     for first, family, role, business in CAST:
         print(f"{email_of(first):<28}{first + ' ' + family:<20}{role:<9}{business}")

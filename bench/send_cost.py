@@ -25,7 +25,7 @@ import aiohttp
 from tqdm import tqdm
 
 from bench.clients import Account, CommandError, Json, Rest
-from bench.replay import percentile
+from bench.watching import percentile
 
 TEXT = "Could you do 40 crates at the March price if we collect them ourselves?"
 REGISTRATIONS_AT_ONCE = 4

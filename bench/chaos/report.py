@@ -10,7 +10,7 @@ from bench.chaos.calm import QUIET_S, Expected, is_calm
 from bench.chaos.evidence import Violation
 from bench.chaos.journal import Acked, Down, Failed, Handed, Sent
 from bench.chaos.run import Outcome
-from bench.replay import percentile
+from bench.watching import percentile
 
 SHOWN_MAX = 10  # violations of a promise in the text; the file has all
 LINES_MAX = 30
