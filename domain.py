@@ -38,6 +38,9 @@ from models.payments import document as payment_document
 from models.payments.actions import Payments
 from models.payments.store import PaymentStore
 from models.presence.actions import PresenceActions
+from models.rules import document as rule_document
+from models.rules.actions import Rules
+from models.rules.store import RuleStore
 from models.sessions import document as session_document
 from models.sessions.actions import Sessions
 from models.sessions.store import SessionStore
@@ -61,6 +64,7 @@ INDEXES = {
     **notification_document.INDEXES,
     **ledger_document.INDEXES,
     **offer_document.INDEXES,
+    **rule_document.INDEXES,
     **job_document.INDEXES,
     **payment_document.INDEXES,
 }
@@ -106,7 +110,8 @@ class Domain:
         self.payments = Payments(PaymentStore(database), database, self.ledger, self.jobs, providers, publisher)
         settlement = Settlement(self.ledger, publisher)
         offers = OfferStore(database)
-        steps = Steps(offers, database, self.messages, settlement, self.jobs)
-        self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, publisher)
+        self.rules = Rules(RuleStore(database), database)
+        steps = Steps(offers, database, self.messages, settlement, self.rules, self.jobs)
+        self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, self.rules, publisher)
         self.typing = TypingSignals(self.conversations, publisher)
         self.presence = PresenceActions(self.users, self.conversations, adapter.directory, publisher)

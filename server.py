@@ -114,7 +114,7 @@ class Server:
             ChatNamespace(self.gate, rooms, domain.chat, looking),
             TypingNamespace(self.gate, domain.typing, looking),
             PresenceNamespace(self.gate, rooms, domain.presence),
-            OffersNamespace(self.gate, rooms, domain.offers),
+            OffersNamespace(self.gate, rooms, domain.offers, domain.rules),
             FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections),
             SystemNamespace(self.gate, rooms, domain.notifications),
         ]
@@ -133,7 +133,7 @@ class Server:
         ).add_to(rest)
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)
-        offer_routes.add_offers(rest, domain.offers)
+        offer_routes.add_offers(rest, domain.offers, domain.rules)
         offer_routes.add_finance(rest, domain.finance, domain.payments, domain.corrections)
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)

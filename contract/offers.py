@@ -125,7 +125,9 @@ class PricedItem(Resource):
 
 
 class HistoryStep(Resource):
-    """`by`: a user's id, or "system" for an expiry. `version` is the offer's after the step."""
+    """`by`: a user's id, or "system" for an expiry. `version` is the offer's after the step. `rule_ids`: the seller's
+    rules that took it in their name, null if they did it themselves.
+    """
 
     version: int
     action: Action
@@ -134,6 +136,7 @@ class HistoryStep(Resource):
     total: Money
     terms: str | None
     note: str | None
+    rule_ids: list[str] | None
     at: Timestamp
 
 

@@ -1,13 +1,15 @@
-"""/offers: every command is an action of the offers noun."""
+"""/offers: every command is an action of the offers and rules nouns."""
 
 from __future__ import annotations
 
 from contract import offers as contract
+from contract import rules as rules_contract
 from contract.rooms import user_room
 from handlers.base import Namespace
 from handlers.gate import Gate
 from models.context import Context
 from models.offers.actions import Offers
+from models.rules.actions import Rules
 from realtime.connections import Connection
 from realtime.rooms import Member, Rooms
 
@@ -15,7 +17,7 @@ from realtime.rooms import Member, Rooms
 class OffersNamespace(Namespace):
     name = "/offers"
 
-    def __init__(self, gate: Gate, rooms: Rooms, offers: Offers) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, offers: Offers, rules: Rules) -> None:
         super().__init__(gate)
         self._rooms = rooms
         self.bind(contract.CREATE, offers.create)
@@ -24,6 +26,10 @@ class OffersNamespace(Namespace):
         self.bind(contract.CANCEL, offers.cancel)
         self.bind(contract.GET, offers.get)
         self.bind(contract.LIST, offers.list_mine)
+        self.bind(rules_contract.FIGURES, offers.figures)
+        self.bind(rules_contract.RULES, rules.list_mine)
+        self.bind(rules_contract.SET_RULE, rules.put)
+        self.bind(rules_contract.DELETE_RULE, rules.delete)
 
     async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         self._rooms.enter(member.sid, user_room(context.user_id), self.name)

@@ -7,4 +7,8 @@ from workers.runner import Task
 
 
 def tasks(domain: Domain) -> dict[str, Task]:
-    return {"offer.expire": domain.offers.expire, "payment.confirm": domain.payments.confirm}
+    return {
+        "offer.answer": domain.offers.answer,
+        "offer.expire": domain.offers.expire,
+        "payment.confirm": domain.payments.confirm,
+    }

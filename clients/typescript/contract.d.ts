@@ -154,6 +154,14 @@ export interface ConversationTarget {
   conversation_id: string;
 }
 
+/** A counter-offer's unit price: halfway between what is offered and `accept_at`, or `step` more than is offered;
+    in either case not under `floor`, and not over `accept_at`. */
+export interface Counter {
+  kind: "midpoint" | "step";
+  floor: number;
+  step?: number | null;
+}
+
 export interface Create {
   type: "direct" | "group";
   participant_ids: string[];
@@ -254,6 +262,24 @@ export interface ErrorDetail {
   reason: string;
 }
 
+/** How the caller answers, and what comes of their offers.
+
+    `received`: proposals that waited for the caller; `answered` of them by the caller, `automatic` of these by a rule;
+    `lapsed`: nobody answered in time; `response_ms_median`: how long the caller took, rules left out. `concluded`:
+    offers that ended, `accepted` of them by agreement; `conversion` is accepted / concluded, `rounds_mean` counts the
+    proposals that an accepted one took. */
+export interface Figures {
+  received: number;
+  answered: number;
+  automatic: number;
+  lapsed: number;
+  response_ms_median: number | null;
+  concluded: number;
+  accepted: number;
+  conversion: number | null;
+  rounds_mean: number | null;
+}
+
 /** `amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest. */
 export interface FulfilOffer {
   offer_id: string;
@@ -266,6 +292,11 @@ export interface FulfilOffer {
 export interface GetAccount {
   currency?: string;
   purpose?: "payable" | "receivable";
+}
+
+/** Of offers that changed in the last `days` days. */
+export interface GetFigures {
+  days?: number;
 }
 
 /** Newest first. `from` and `to` are moments: from <= created_at < to. */
@@ -305,7 +336,8 @@ export interface HistoryPage {
   cursor?: string | null;
 }
 
-/** `by`: a user's id, or "system" for an expiry. `version` is the offer's after the step. */
+/** `by`: a user's id, or "system" for an expiry. `version` is the offer's after the step. `rule_ids`: the seller's
+    rules that took it in their name, null if they did it themselves. */
 export interface HistoryStep {
   version: number;
   action: "accept" | "cancel" | "counter" | "create" | "decline" | "expire" | "fulfil" | "withdraw";
@@ -314,6 +346,7 @@ export interface HistoryStep {
   total: Money;
   terms: string | null;
   note: string | null;
+  rule_ids: string[] | null;
   at: string;
 }
 
@@ -738,6 +771,31 @@ export interface RespondOffer {
   expires_in_s?: number | null;
 }
 
+export interface Rule {
+  id: string;
+  sku: string | null;
+  currency: string;
+  accept_at: number;
+  decline_below: number | null;
+  counter: Counter | null;
+  rounds: number;
+  enabled: boolean;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface RuleData {
+  rule: Rule;
+}
+
+export interface RuleList {
+  items: Rule[];
+}
+
+export interface RuleTarget {
+  rule_id: string;
+}
+
 export interface Search {
   query: string;
   conversation_id?: string | null;
@@ -785,6 +843,21 @@ export interface SetCreditLimit {
 /** Without `muted_kinds`, only tells the present ones. */
 export interface SetPreferences {
   muted_kinds?: ("conversation_added" | "mention")[];
+}
+
+/** One rule for each `sku` and currency; without a `sku`, for all items that have no rule of their own.
+
+    Prices are unit prices in minor units. An offer is answered when every item of it has a rule: accepted if every item
+    is offered at `accept_at` or above, declined if any is below `decline_below`, and else countered, at most `rounds`
+    times in an offer. What no rule decides is left to the seller. */
+export interface SetRule {
+  currency: string;
+  accept_at: number;
+  sku?: string | null;
+  decline_below?: number | null;
+  counter?: Counter | null;
+  rounds?: number;
+  enabled?: boolean;
 }
 
 export interface SetStatus {
@@ -1002,6 +1075,14 @@ export interface OffersCommands {
   "offer:get": (payload: OfferTarget, ack: (reply: Ack<OfferData>) => void) => void;
   /** The caller's offers, newest change first. */
   "offer:list": (payload: ListOffers, ack: (reply: Ack<OfferList>) => void) => void;
+  /** The caller's rules. */
+  "offer:rules": (payload: Empty, ack: (reply: Ack<RuleList>) => void) => void;
+  /** Makes or changes the caller's rule for an item, or for all. The server answers offers by it within a second. */
+  "offer:set_rule": (payload: SetRule, ack: (reply: Ack<RuleData>) => void) => void;
+  /** Takes a rule away, if it is there. */
+  "offer:delete_rule": (payload: RuleTarget, ack: (reply: Ack<Empty>) => void) => void;
+  /** How the caller's offers fare. */
+  "offer:figures": (payload: GetFigures, ack: (reply: Ack<Figures>) => void) => void;
 }
 
 export interface OffersEvents {

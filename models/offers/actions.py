@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from contract import offers as contract
+from contract import rules as rules_contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
 from models.context import Context, new_id, now
@@ -17,26 +18,31 @@ from models.conversations.actions import Conversations
 from models.messages.actions import ClientIdTaken, Messages
 from models.messages.document import payload_hash
 from models.offers.document import as_of, other_party, status_at, to_offer
+from models.offers.figures import figures
 from models.offers.machine import SYSTEM
-from models.offers.pricing import price
+from models.offers.pricing import price, reprice
 from models.offers.settlement import Moved, Settlement
 from models.offers.steps import Steps, Wish
 from models.offers.store import OfferStore
 from models.paging import decode_place, encode_place
+from models.rules.actions import Rules
 from realtime.publisher import Publisher
 from storage.mongo import Document
+
+_FASTER = ("offer_version_stale", "offer_closed", "offer_expired", "offer_not_your_turn")
 
 
 class Offers:
     def __init__(
         self, store: OfferStore, steps: Steps, conversations: Conversations, messages: Messages,
-        settlement: Settlement, publisher: Publisher,
+        settlement: Settlement, rules: Rules, publisher: Publisher,
     ) -> None:  # fmt: skip
         self._store = store
         self._steps = steps
         self._conversations = conversations
         self._messages = messages
         self._settlement = settlement
+        self._rules = rules
         self._publisher = publisher
 
     # Commands
@@ -112,6 +118,11 @@ class Offers:
             next_cursor=encode_place(page[-1]["updated_at"], page[-1]["_id"]) if len(found) > len(page) else None,
         )
 
+    async def figures(self, context: Context, payload: rules_contract.GetFigures) -> rules_contract.Figures:
+        at = now()
+        offers = await self._store.changed_since(context.user_id, at - timedelta(days=payload.days))
+        return figures(offers, context.user_id, at)
+
     # A step
 
     @staticmethod
@@ -137,6 +148,8 @@ class Offers:
         if (repeated := await self._repeated(context, wish.client_id, wish.fingerprint)) is not None:
             return repeated
         await self._conversations.require_recent(context.user_id, offer["conversation_id"])
+        if "total" in wish.changes and wish.changes["total"]["currency"] != offer["total"]["currency"]:
+            raise invalid("items", f"the offer is in {offer['total']['currency']}")
         self._steps.check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
         try:
             stepped, moved = await self._steps.take(offer, wish)
@@ -144,25 +157,41 @@ class Offers:
             return await self._repeat(context, wish.client_id, wish.fingerprint)
         return await self._tell(context.origin, stepped, moved)
 
-    # Expiry
+    # What happens by itself: jobs
 
     async def expire(self, what: dict[str, Any]) -> None:
-        """The job of it. Nothing, if the offer took another step before or this was done before."""
+        """An offer's time is over. Nothing, if the offer took another step before or this was done before."""
         offer = await self._store.find(what["offer_id"])
         if offer is None or (offer["status"], offer["version"]) != ("pending", what["version"]):
             return
         proposer = other_party(offer, offer["awaiting_user_id"])
-        client_id = f"expire:{offer['_id']}:{offer['version']}"
+        await self._by_itself(offer, Wish("expire", SYSTEM, proposer, offer["version"], "", ""))
+
+    async def answer(self, what: dict[str, Any]) -> None:
+        """The seller's rules answer, as the seller; nothing, if they say nothing or somebody was faster."""
+        offer = await self._store.find(what["offer_id"])
+        if offer is None or (status_at(offer, now()), offer["version"]) != ("pending", what["version"]):
+            return
+        decision = await self._rules.decide(offer)
+        if decision is None or offer["awaiting_user_id"] != offer["seller_id"]:
+            return
+        seller_id = offer["seller_id"]
+        wish = Wish(decision.action, seller_id, seller_id, offer["version"], "", "", rule_ids=decision.rule_ids)
+        if decision.action == "counter":
+            wish.changes["items"], wish.changes["total"] = reprice(offer["items"], decision.prices)
+            wish.changes["expires_at"] = now() + timedelta(seconds=contract.EXPIRES_IN_DEFAULT_S)
+        await self._by_itself(offer, wish)
+
+    async def _by_itself(self, offer: Document, wish: Wish) -> None:
+        wish.client_id = f"{wish.action}:{offer['_id']}:{offer['version']}"
         try:
-            stepped, moved = await self._steps.take(
-                offer, Wish("expire", SYSTEM, proposer, offer["version"], client_id, "")
-            )
+            stepped, moved = await self._steps.take(offer, wish)
+        except ClientIdTaken:
+            return  # it was done before
         except ParleyError as error:
-            if error.code in ("offer_version_stale", "offer_closed"):  # someone was faster
+            if error.code in _FASTER or error.code == "credit_limit_exceeded":  # what stays open is left to people
                 return
             raise
-        except ClientIdTaken:
-            return
         await self._tell(None, stepped, moved)
 
     # Telling

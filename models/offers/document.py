@@ -3,7 +3,7 @@
     {_id, conversation_id, party_ids: [buyer_id, seller_id], buyer_id, seller_id, status, version, created_by,
      awaiting_user_id, items: [ITEM], total: MONEY, terms, settlement, expires_at, hold_id, captured, history: [STEP],
      created_at, updated_at}
-    STEP = {version, action, by, items, total, terms, note, at, expires_at}
+    STEP = {version, action, by, rule_ids, items, total, terms, note, at, expires_at}
 
 `history` has every step with what was on the table after it, so an offer as it was at any version can be made again:
 a repeated command gets what its first time got. An offer whose `expires_at` has passed is expired whether or not
@@ -92,6 +92,7 @@ def _step(step: Document) -> HistoryStep:
         total=_money(step["total"]),
         terms=step["terms"],
         note=step["note"],
+        rule_ids=step["rule_ids"],
         at=format_time(step["at"]),
     )
 

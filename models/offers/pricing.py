@@ -20,6 +20,19 @@ def price(items: Sequence[Item]) -> tuple[list[Document], Document]:
     return priced, {"amount": total, "currency": currency}
 
 
+def reprice(items: Sequence[Document], prices: Sequence[int]) -> tuple[list[Document], Document]:
+    """The same items at other unit prices, without tiers."""
+    currency = items[0]["unit_price"]["currency"]
+    priced = [
+        {
+            **item, "unit_price": _money(unit, currency), "tiers": [],
+            "total": _money(unit * item["quantity"], currency),
+        }
+        for item, unit in zip(items, prices, strict=True)
+    ]  # fmt: skip
+    return priced, _money(sum(item["total"]["amount"] for item in priced), currency)
+
+
 def _price(item: Item, where: str, currency: str) -> Document:
     if not item.title.strip():
         raise invalid(f"{where}.title", "must not be blank")

@@ -24,6 +24,7 @@ from models.offers.document import other_party, status_at, to_offer
 from models.offers.machine import after, find
 from models.offers.settlement import Moved, Settlement
 from models.offers.store import OfferStore
+from models.rules.actions import Rules
 from storage.mongo import Database, Document, Transaction
 
 _SAID: dict[contract.Action, str] = {
@@ -37,7 +38,8 @@ _SAID: dict[contract.Action, str] = {
 class Wish:
     """A step that someone wants to take. `changes` is what a counter-offer puts on the table.
 
-    `sender` is whose message tells of it: an expiry's is that of the one whose proposal has expired.
+    `sender` is whose message tells of it: an expiry's is that of the one whose proposal has expired. `rule_ids`: the
+    seller's rules took it.
     """
 
     action: contract.Action
@@ -49,31 +51,36 @@ class Wish:
     note: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     amount: int | None = None
+    rule_ids: list[str] | None = None
 
 
 class Steps:
     def __init__(
-        self, store: OfferStore, database: Database, messages: Messages, settlement: Settlement, jobs: Jobs
+        self, store: OfferStore, database: Database, messages: Messages, settlement: Settlement, rules: Rules,
+        jobs: Jobs,
     ) -> None:  # fmt: skip
         self._store = store
         self._database = database
         self._messages = messages
         self._settlement = settlement
+        self._rules = rules
         self._jobs = jobs
 
     async def first(self, offer: Document, wish: Wish, note: str | None) -> None:
         """Makes the offer. Raises ClientIdTaken."""
-        offer["history"] = [_entry(offer, wish.action, wish.by, note)]
+        wish.note = note
+        offer["history"] = [_entry(offer, wish)]
 
         async def write(seq: int) -> Document:
             async def work(session: Transaction) -> Document:
                 await self._store.insert(offer, session)
-                await self._expect_expiry(offer, session)
+                await self._foresee(offer, session)
                 return await self._message(offer, wish, seq, session)
 
             return await self._database.transact(work)
 
         await self._messages.commit(offer["conversation_id"], write)
+        await self._announce(offer)
 
     async def take(self, offer: Document, wish: Wish) -> tuple[Document, Moved | None]:
         """(the offer after the step, what was moved for it). Raises ClientIdTaken."""
@@ -92,6 +99,7 @@ class Steps:
             return message
 
         await self._messages.commit(offer["conversation_id"], write)
+        await self._announce(taken[0][0])
         return taken[0]
 
     def check(self, offer: Document, wish: Wish) -> contract.Status:
@@ -128,31 +136,44 @@ class Steps:
         if moved is not None:
             fields |= moved.fields
         stepped = {**offer, **fields}
-        step = _entry(stepped, wish.action, wish.by, wish.note)
+        step = _entry(stepped, wish)
         await self._store.step(offer, fields, step, session)
         if status == "pending":
-            await self._expect_expiry(stepped, session)
+            await self._foresee(stepped, session)
         return {**stepped, "history": [*offer["history"], step]}, moved
 
     async def _message(self, offer: Document, wish: Wish, seq: int, session: Transaction) -> Document:
-        made = draft(wish.sender, wish.client_id, "offer", _SAID[wish.action], now(), fingerprint=wish.fingerprint)
+        said = _SAID[wish.action] + (" (by a rule)" if wish.rule_ids is not None else "")
+        made = draft(wish.sender, wish.client_id, "offer", said, now(), fingerprint=wish.fingerprint)
         made["offer"] = {
             "offer_id": offer["_id"], "version": offer["version"], "action": wish.action, "status": offer["status"],
             "total": offer["total"],
         }  # fmt: skip
         return await self._messages.place(offer["conversation_id"], seq, made, session)
 
-    async def _expect_expiry(self, offer: Document, session: Transaction) -> None:
-        """Somebody will write it, and tell; that it has expired is so without that."""
+    async def _foresee(self, offer: Document, session: Transaction) -> None:
+        """What will happen if nobody answers: the seller's rules do, and in the end it expires.
+
+        That it has expired is so without the job, which writes it and tells.
+        """
         what = {"offer_id": offer["_id"], "version": offer["version"]}
         await self._jobs.add("offer.expire", what, session, offer["expires_at"])
+        if offer["awaiting_user_id"] == offer["seller_id"] and await self._rules.has_any(offer["seller_id"], session):
+            await self._jobs.add("offer.answer", what, session)
+
+    async def _announce(self, offer: Document) -> None:
+        if offer["awaiting_user_id"] == offer["seller_id"]:
+            await self._jobs.announce()
 
 
-def _entry(offer: Document, action: contract.Action, by: str, note: str | None) -> Document:
+def _entry(offer: Document, wish: Wish) -> Document:
     """An entry of the history of the offer as it is after the step."""
-    assert after(action) == offer["status"]
+    assert after(wish.action) == offer["status"]
     table = {name: offer[name] for name in ("version", "items", "total", "terms", "expires_at")}
-    return {**table, "action": action, "by": by, "note": note, "at": offer["updated_at"]}
+    return {
+        **table, "action": wish.action, "by": wish.by, "note": wish.note, "rule_ids": wish.rule_ids,
+        "at": offer["updated_at"],
+    }  # fmt: skip
 
 
 def _plain(offer: Document) -> dict[str, Any]:

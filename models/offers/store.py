@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from storage.mongo import Again, Database, Document, Transaction
@@ -34,6 +35,12 @@ class OfferStore:
     async def of_party(self, user_id: str) -> list[Document]:
         """All of a user's offers, without what is in them."""
         found: list[Document] = await self._offers.find({"party_ids": user_id}, _LISTED).to_list(None)
+        return found
+
+    async def changed_since(self, user_id: str, since: datetime) -> list[Document]:
+        """A user's offers, whole."""
+        query = {"party_ids": user_id, "updated_at": {"$gte": since}}
+        found: list[Document] = await self._offers.find(query).to_list(None)
         return found
 
     async def find_many(self, offer_ids: Sequence[str]) -> dict[str, Document]:

@@ -36,6 +36,7 @@ REST_EXAMPLES: dict[tuple[str, str], Callable[[Stage], Json]] = {
     ("POST", "/api/v1/admin/jobs/{job_id}/replay"): lambda s: {"job_id": "j_1"},
     ("POST", "/api/v1/admin/payments/{payment_id}/confirm"): lambda s: {"payment_id": "p_1"},
     ("POST", "/api/v1/admin/disputes/{dispute_id}/resolve"): lambda s: {"dispute_id": "d_1", "outcome": "won"},
+    ("DELETE", "/api/v1/offer-rules/{rule_id}"): lambda s: {"rule_id": "r_1"},
     ("PUT", "/api/v1/admin/users/{user_id}/credit-limit"): lambda s: {
         "user_id": s.ada_id, "amount": 1_000, "currency": "USD", "reason": "A good customer",
     },

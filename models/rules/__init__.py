@@ -1,0 +1,1 @@
+"""Rules: how a seller wants offers answered while they are away."""

@@ -1,0 +1,74 @@
+"""A seller's rules: to make, to change, and to ask what they say of an offer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from contract import rules as contract
+from contract.errors import ParleyError, invalid
+from contract.types import Empty
+from models.context import Context, now
+from models.rules.decision import Decision, decide
+from models.rules.document import rule_id, to_rule
+from models.rules.store import RuleStore
+from storage.mongo import Database, Document, Transaction
+
+
+class Rules:
+    def __init__(self, store: RuleStore, database: Database) -> None:
+        self._store = store
+        self._database = database
+
+    async def list_mine(self, context: Context, payload: Empty) -> contract.RuleList:
+        return contract.RuleList(items=[to_rule(rule) for rule in await self._store.of_seller(context.user_id)])
+
+    async def put(self, context: Context, payload: contract.SetRule) -> contract.RuleData:
+        _check(payload)
+        at, identifier = now(), rule_id(context.user_id, payload.currency, payload.sku)
+        fields: dict[str, Any] = msgspec.to_builtins(payload)
+
+        async def work(session: Transaction) -> Document:
+            rules = {rule["_id"]: rule for rule in await self._store.of_seller(context.user_id, session)}
+            if identifier not in rules and len(rules) >= contract.RULES_MAX:
+                raise ParleyError("conflict", f"A seller has at most {contract.RULES_MAX} rules.")
+            created_at = rules[identifier]["created_at"] if identifier in rules else at
+            rule = {
+                "_id": identifier, "seller_id": context.user_id, **fields, "created_at": created_at, "updated_at": at,
+            }  # fmt: skip
+            await self._store.put(rule, session)
+            return rule
+
+        return contract.RuleData(rule=to_rule(await self._database.transact(work)))
+
+    async def delete(self, context: Context, payload: contract.RuleTarget) -> Empty:
+        """Again does no harm: a client that lost the answer may ask again."""
+        await self._store.delete(context.user_id, payload.rule_id)
+        return Empty()
+
+    async def delete_existing(self, context: Context, payload: contract.RuleTarget) -> None:
+        """The same for REST, which says so if there was nothing."""
+        if not await self._store.delete(context.user_id, payload.rule_id):
+            raise ParleyError("not_found", "You have no such rule.")
+
+    # For offers
+
+    async def has_any(self, seller_id: str, session: Transaction) -> bool:
+        return any(rule["enabled"] for rule in await self._store.of_seller(seller_id, session))
+
+    async def decide(self, offer: Document) -> Decision | None:
+        """What the seller's rules say of the offer; None if nothing."""
+        rules = [rule for rule in await self._store.of_seller(offer["seller_id"]) if rule["enabled"]]
+        return decide(offer, rules)
+
+
+def _check(payload: contract.SetRule) -> None:
+    low = payload.decline_below
+    if low is not None and low > payload.accept_at:
+        raise invalid("decline_below", "is above accept_at: such an offer would be both accepted and declined")
+    if payload.counter is not None:
+        if payload.counter.floor > payload.accept_at:
+            raise invalid("counter.floor", "is above accept_at")
+        if (payload.counter.kind == "step") != (payload.counter.step is not None):
+            raise invalid("counter.step", "belongs to the kind step, and is needed there")

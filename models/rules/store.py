@@ -1,0 +1,20 @@
+"""The rules collection."""
+
+from __future__ import annotations
+
+from storage.mongo import Database, Document, Transaction
+
+
+class RuleStore:
+    def __init__(self, database: Database) -> None:
+        self._rules = database.collection("offer_rules")
+
+    async def of_seller(self, seller_id: str, session: Transaction | None = None) -> list[Document]:
+        found: list[Document] = await self._rules.find({"seller_id": seller_id}, session=session).to_list(None)
+        return sorted(found, key=lambda rule: (rule["currency"], rule["sku"] or ""))
+
+    async def put(self, document: Document, session: Transaction) -> None:
+        await self._rules.replace_one({"_id": document["_id"]}, document, upsert=True, session=session)
+
+    async def delete(self, seller_id: str, rule_id: str) -> bool:
+        return bool((await self._rules.delete_one({"_id": rule_id, "seller_id": seller_id})).deleted_count)
