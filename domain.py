@@ -10,6 +10,7 @@ from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
 from models.finance.actions import Finance
 from models.finance.corrections import Corrections
+from models.finance.reports import Reports
 from models.finance.store import DisputeStore
 from models.jobs import document as job_document
 from models.jobs.actions import Jobs
@@ -105,6 +106,7 @@ class Domain:
         self.ledger = Ledger(LedgerStore(database), database)
         self.finance = Finance(self.ledger, self.users, publisher)
         self.jobs = Jobs(JobStore(database), adapter.bus)
+        self.reports = Reports(self.finance, self.ledger, self.users)
         self.corrections = Corrections(DisputeStore(database), database, self.ledger, publisher)
         providers = {provider.name: provider for provider in (ConsolePayments(),)}
         self.payments = Payments(PaymentStore(database), database, self.ledger, self.jobs, providers, publisher)

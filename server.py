@@ -41,6 +41,7 @@ from rest import cors, docs, pages
 from rest import offers as offer_routes
 from rest.admin import add_admin
 from rest.endpoint import Rest
+from rest.finance import add_finance
 from rest.health import HealthRoutes, metrics
 from rest.identity import IdentityRoutes
 from rest.middleware import Surroundings
@@ -115,7 +116,7 @@ class Server:
             TypingNamespace(self.gate, domain.typing, looking),
             PresenceNamespace(self.gate, rooms, domain.presence),
             OffersNamespace(self.gate, rooms, domain.offers, domain.rules),
-            FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections),
+            FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections, domain.reports),
             SystemNamespace(self.gate, rooms, domain.notifications),
         ]
         check_bound(namespaces)
@@ -134,7 +135,7 @@ class Server:
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers, domain.rules)
-        offer_routes.add_finance(rest, domain.finance, domain.payments, domain.corrections)
+        add_finance(rest, domain.finance, domain.payments, domain.corrections, domain.reports)
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)

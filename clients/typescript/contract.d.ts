@@ -60,6 +60,13 @@ export interface AccountData {
   account: Account;
 }
 
+/** Sets the suggested limit, if it is still this one: what the administrator saw. */
+export interface ApplyRisk {
+  user_id: string;
+  suggested_limit: number;
+  currency?: string;
+}
+
 export interface AuthExpiring {
   expires_in_ms: number;
 }
@@ -188,6 +195,12 @@ export interface CreditChanged {
   transfer: Transfer | null;
 }
 
+/** Newest change first. */
+export interface CreditTrail {
+  account: Account;
+  changes: LimitChange[];
+}
+
 export interface DetailedHealth {
   status: "degraded" | "draining" | "not_ready" | "ready";
   version: string;
@@ -294,6 +307,14 @@ export interface GetAccount {
   purpose?: "payable" | "receivable";
 }
 
+/** `from` <= moment < `to`; without them everything. */
+export interface GetExport {
+  currency?: string;
+  purpose?: "payable" | "receivable";
+  from?: string | null;
+  to?: string | null;
+}
+
 /** Of offers that changed in the last `days` days. */
 export interface GetFigures {
   days?: number;
@@ -307,6 +328,15 @@ export interface GetStatement {
   to?: string | null;
   cursor?: string | null;
   limit?: number;
+}
+
+/** `from` <= moment < `to`; without them the last 90 days, at most a year. Weeks begin on Monday; all in UTC. */
+export interface GetSummary {
+  currency?: string;
+  purpose?: "payable" | "receivable";
+  by?: "day" | "month" | "week";
+  from?: string | null;
+  to?: string | null;
 }
 
 export interface Head {
@@ -388,6 +418,15 @@ export interface JoinData {
   conversation: Conversation;
   messages: Message[];
   has_more: boolean;
+}
+
+/** `by`: the administrator's user id. */
+export interface LimitChange {
+  before: number;
+  after: number;
+  by: string;
+  reason: string;
+  at: string;
 }
 
 export interface List {
@@ -771,6 +810,25 @@ export interface RespondOffer {
   expires_in_s?: number | null;
 }
 
+/** `score` from 0 to 100, 100 is best; null without any history. The formula is in docs/offers.md. */
+export interface Risk {
+  user_id: string;
+  currency: string;
+  score: number | null;
+  factors: RiskFactor[];
+  suggested_limit: number;
+  account: Account;
+}
+
+/** `value` is a share from 0 to 1, which takes `points` of at most `weight` from the score. */
+export interface RiskFactor {
+  name: "disputes" | "lateness" | "utilisation";
+  value: number;
+  weight: number;
+  points: number;
+  explanation: string;
+}
+
 export interface Rule {
   id: string;
   sku: string | null;
@@ -874,6 +932,22 @@ export interface Subscribe {
   user_ids: string[];
 }
 
+/** `complete` is false if there were more entries than are counted (10,000), the oldest of which are left out. */
+export interface Summary {
+  currency: string;
+  periods: SummaryLine[];
+  counterparties: SummaryLine[];
+  complete: boolean;
+}
+
+/** Posted amounts in minor units. `key`: the first day of a period (2026-11-01), or a counterparty's user id. */
+export interface SummaryLine {
+  key: string;
+  debits: number;
+  credits: number;
+  transfers: number;
+}
+
 /** `cursors`: the last `seq` the client has without a gap, per conversation; unnamed conversations count as 0. */
 export interface Sync {
   cursors: Record<string, number>;
@@ -957,6 +1031,11 @@ export interface User {
   business: string | null;
   email_verified: boolean;
   created_at: string;
+}
+
+export interface UserCredit {
+  user_id: string;
+  currency?: string;
 }
 
 export interface UserTokens {
@@ -1105,6 +1184,8 @@ export interface FinanceCommands {
   "finance:refund": (payload: Refund, ack: (reply: Ack<TransferData>) => void) => void;
   /** Objects to a payment of the caller's: what is left of it is held back until an administrator decides. */
   "finance:dispute": (payload: OpenDispute, ack: (reply: Ack<DisputeData>) => void) => void;
+  /** What was posted on the caller's account, by period and by counterparty. */
+  "finance:summary": (payload: GetSummary, ack: (reply: Ack<Summary>) => void) => void;
   /** Renews this connection's login in place with a newer access token of the same user. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }

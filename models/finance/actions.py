@@ -31,12 +31,9 @@ class Finance:
 
     async def statement(self, context: Context, payload: contract.GetStatement) -> contract.Statement:
         identifier = account_id(context.user_id, payload.currency, payload.purpose)
-        last = (await self._ledger.account(identifier))["seq"]
-        first, up_to = 0, last
-        if payload.from_ is not None:
-            first = await self._count_before(identifier, _moment("from", payload.from_), last)
-        if payload.to is not None:
-            up_to = await self._count_before(identifier, _moment("to", payload.to), last)
+        from_ = moment("from", payload.from_) if payload.from_ is not None else None
+        to = moment("to", payload.to) if payload.to is not None else None
+        first, up_to = await self.between(identifier, from_, to)
         if payload.cursor is not None:
             up_to = min(up_to, decode_cursor(payload.cursor, int) - 1)
         after = max(first, up_to - payload.limit)
@@ -45,6 +42,13 @@ class Finance:
             items=[to_entry(side, transfer) for side, transfer in entries],
             next_cursor=encode_cursor(after + 1) if after > first else None,
         )
+
+    async def between(self, identifier: str, from_: datetime | None, to: datetime | None) -> tuple[int, int]:
+        """(after, up to) which of its entries an account has from <= moment < to."""
+        last = (await self._ledger.account(identifier))["seq"]
+        first = 0 if from_ is None else await self._count_before(identifier, from_, last)
+        up_to = last if to is None else await self._count_before(identifier, to, last)
+        return first, up_to
 
     async def _count_before(self, identifier: str, moment: datetime, last: int) -> int:
         """How many of the account's entries are older: their times rise with their numbers."""
@@ -83,7 +87,7 @@ async def _count_while(true: Callable[[int], Awaitable[bool]], last: int) -> int
     return low
 
 
-def _moment(name: str, text: str) -> datetime:
+def moment(name: str, text: str) -> datetime:
     try:
         return parse_time(text)
     except ValueError:

@@ -166,6 +166,13 @@ EXAMPLES: dict[str, Example] = {
         "to": "2100-01-01T00:00:00.000Z",
         "limit": 5,
     },
+    "finance:summary": lambda s: {
+        "currency": "USD",
+        "purpose": "payable",
+        "by": "week",
+        "from": "2026-01-01T00:00:00.000Z",
+        "to": "2026-12-01T00:00:00.000Z",
+    },
     "finance:pay": lambda s: {
         "client_id": "paid",
         "amount": {"amount": 100, "currency": "USD"},

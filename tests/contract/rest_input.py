@@ -37,6 +37,14 @@ REST_EXAMPLES: dict[tuple[str, str], Callable[[Stage], Json]] = {
     ("POST", "/api/v1/admin/payments/{payment_id}/confirm"): lambda s: {"payment_id": "p_1"},
     ("POST", "/api/v1/admin/disputes/{dispute_id}/resolve"): lambda s: {"dispute_id": "d_1", "outcome": "won"},
     ("DELETE", "/api/v1/offer-rules/{rule_id}"): lambda s: {"rule_id": "r_1"},
+    ("GET", "/api/v1/finance/statement.csv"): lambda s: {
+        "currency": "USD", "purpose": "payable", "to": "2026-01-01T00:00:00.000Z",
+    },
+    ("GET", "/api/v1/admin/users/{user_id}/credit-limit"): lambda s: {"user_id": s.ada_id, "currency": "USD"},
+    ("GET", "/api/v1/admin/users/{user_id}/risk"): lambda s: {"user_id": s.ada_id, "currency": "USD"},
+    ("POST", "/api/v1/admin/users/{user_id}/risk/apply"): lambda s: {
+        "user_id": s.ada_id, "suggested_limit": 1, "currency": "USD",
+    },
     ("PUT", "/api/v1/admin/users/{user_id}/credit-limit"): lambda s: {
         "user_id": s.ada_id, "amount": 1_000, "currency": "USD", "reason": "A good customer",
     },

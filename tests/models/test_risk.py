@@ -1,0 +1,58 @@
+"""The risk score, from histories one can follow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from models.finance.risk import assess
+
+AT = datetime(2026, 11, 1, tzinfo=UTC)
+Entry = tuple[Any, dict[str, Any]]
+
+
+def entry(side: str, days_ago: float, amount: int, kind: str = "post", code: str = "offer") -> Entry:
+    return side, {"kind": kind, "code": code, "amount": amount, "created_at": AT - timedelta(days=days_ago)}
+
+
+def account(limit: int, owed: int) -> dict[str, Any]:
+    return {"limit": limit, "debits_pending": 0, "debits_posted": owed, "credits_posted": 0}
+
+
+def deal(days_ago: float, amount: int = 100) -> Entry:
+    return entry("debit", days_ago, amount)
+
+
+def paid(days_ago: float, amount: int = 100) -> Entry:
+    return entry("credit", days_ago, amount, "single", "payment")
+
+
+LOST = entry("credit", 5, 100, "void", "dispute")
+
+
+@pytest.mark.parametrize(
+    ("given_account", "entries", "points", "score", "suggested"),
+    [
+        (account(500, 0), [], (), None, 500),
+        (account(500, 0), [deal(60), paid(40)], (0, 0, 0), 100, 200),
+        (account(500, 0), [deal(60), paid(20)], (0, 50, 0), 50, 100),
+        (account(500, 100), [deal(20)], (0, 0, 0), 100, 0),
+        (account(500, 100), [deal(40)], (0, 50, 0), 50, 0),
+        (account(200, 150), [deal(20, 150)], (15, 0, 0), 85, 0),
+        (account(100, 100), [deal(60), paid(40), deal(10)], (30, 0, 0), 70, 140),
+        (account(500, 0), [deal(60), paid(40), deal(59), paid(39, 50), paid(10, 50)], (0, 12, 0), 88, 352),
+        (account(500, 0), [deal(400), paid(10)], (0, 0, 0), 100, 200),
+        (account(500, 0), [deal(60), paid(55), LOST], (0, 0, 20), 80, 160),
+        (account(500, 0), [*[deal(60), paid(55)] * 10, LOST], (0, 0, 10), 90, 1800),
+        (account(0, 100), [deal(20)], (30, 0, 0), 70, 0),
+        (account(500, 0), [paid(70), deal(60)], (0, 0, 0), 100, 200),
+    ],
+)
+def test_the_table(
+    given_account: Any, entries: list[Entry], points: tuple[int, ...], score: int | None, suggested: int
+) -> None:
+    found = assess(given_account, entries, AT)
+    assert tuple(factor.points for factor in found.factors) == points
+    assert (found.score, found.suggested_limit) == (score, suggested)
