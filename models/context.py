@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from contract.errors import ParleyError
 from contract.identity import Role
 
 
@@ -37,6 +38,11 @@ class Client:
     ip: str | None
     user_agent: str | None
     request_id: str
+
+
+def require_administrator(context: Context) -> None:
+    if context.role not in ("admin", "super_admin"):
+        raise ParleyError("forbidden", "This is for administrators.")
 
 
 def new_id(prefix: str) -> str:

@@ -6,17 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from contract import finance as contract
-from contract.errors import ParleyError, invalid
+from contract.errors import invalid
 from contract.rooms import user_room
 from contract.types import parse_time
-from models.context import Context
+from models.context import Context, require_administrator
 from models.ledger.actions import Ledger
 from models.ledger.document import account_id, to_account, to_entry
 from models.paging import decode_cursor, encode_cursor
 from models.users.actions import Users
 from realtime.publisher import Publisher
-
-ADMINISTRATORS = ("admin", "super_admin")
 
 
 class Finance:
@@ -60,8 +58,7 @@ class Finance:
         return await _count_while(older, last)
 
     async def set_credit_limit(self, context: Context, payload: contract.SetCreditLimit) -> contract.Account:
-        if context.role not in ADMINISTRATORS:
-            raise ParleyError("forbidden", "This is for administrators.")
+        require_administrator(context)
         if not payload.reason.strip():
             raise invalid("reason", "must not be blank")
         await self._users.get(payload.user_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from models.context import Context, now
+from models.context import Context, now, require_administrator
 from models.finance.document import dispute_id, to_dispute
 from models.finance.store import DisputeStore
 from models.ledger.actions import Ledger
@@ -17,8 +17,6 @@ from models.ledger.book import Draft
 from models.ledger.document import fingerprint, owner_of, to_account, to_transfer
 from realtime.publisher import Publisher
 from storage.mongo import Database, Document, Transaction
-
-ADMINISTRATORS = ("admin", "super_admin")
 
 
 class Corrections:
@@ -100,8 +98,7 @@ class Corrections:
         return data
 
     async def resolve(self, context: Context, payload: contract.ResolveDispute) -> contract.Dispute:
-        if context.role not in ADMINISTRATORS:
-            raise ParleyError("forbidden", "This is for administrators.")
+        require_administrator(context)
 
         async def work(session: Transaction) -> tuple[Document, Document | None, list[Document]]:
             dispute = await self._store.find(payload.dispute_id, session)

@@ -11,8 +11,8 @@ from contract import credit as contract
 from contract import finance
 from contract.errors import ParleyError, invalid
 from contract.types import format_time
-from models.context import Context, now
-from models.finance.actions import ADMINISTRATORS, Finance, moment
+from models.context import Context, now, require_administrator
+from models.finance.actions import Finance, moment
 from models.finance.risk import assess
 from models.ledger.actions import Ledger
 from models.ledger.document import Side, account_id, owner_of, to_account, to_entry
@@ -120,8 +120,7 @@ class Reports:
         return await self._finance.set_credit_limit(context, wanted)
 
     async def _require(self, context: Context, user_id: str) -> None:
-        if context.role not in ADMINISTRATORS:
-            raise ParleyError("forbidden", "This is for administrators.")
+        require_administrator(context)
         await self._users.get(user_id)
 
 

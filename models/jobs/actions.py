@@ -18,7 +18,7 @@ from typing import Any
 
 from contract import admin
 from contract.errors import ParleyError
-from models.context import Context, new_id, now
+from models.context import Context, new_id, now, require_administrator
 from models.jobs.document import ERROR_CHARS, new_job, to_job
 from models.jobs.store import JobStore
 from models.paging import decode_cursor, encode_cursor
@@ -29,7 +29,6 @@ LEASE_S = 15.0
 ATTEMPTS_MAX = 8
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
-ADMINISTRATORS = ("admin", "super_admin")
 
 
 class Jobs:
@@ -95,7 +94,7 @@ class Jobs:
         return revived
 
     async def list_dead(self, context: Context, payload: admin.ListJobs) -> admin.JobList:
-        _require_administrator(context)
+        require_administrator(context)
         after = decode_cursor(payload.cursor, tuple[str, str]) if payload.cursor else None
         found = [to_job(job) for job in await self._store.dead()]
         rest = [job for job in found if after is None or (job.created_at, job.id) > after]
@@ -104,11 +103,6 @@ class Jobs:
         return admin.JobList(items=page, next_cursor=more)
 
     async def replay(self, context: Context, payload: admin.JobTarget) -> None:
-        _require_administrator(context)
+        require_administrator(context)
         if not await self.revive(payload.job_id):
             raise ParleyError("not_found", "There is no dead job of that id.")
-
-
-def _require_administrator(context: Context) -> None:
-    if context.role not in ADMINISTRATORS:
-        raise ParleyError("forbidden", "This is for administrators.")

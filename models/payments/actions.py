@@ -15,7 +15,7 @@ from typing import Any
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from models.context import Context, now
+from models.context import Context, now, require_administrator
 from models.jobs.actions import Jobs
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
@@ -26,7 +26,6 @@ from providers.payments import Charge, PaymentProvider
 from realtime.publisher import Publisher
 from storage.mongo import Again, Database, Document, Transaction
 
-ADMINISTRATORS = ("admin", "super_admin")
 CODE = "payment"
 CONFIRM = "payment.confirm"
 
@@ -138,8 +137,7 @@ class Payments:
         return view
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:
-        if context.role not in ADMINISTRATORS:
-            raise ParleyError("forbidden", "This is for administrators.")
+        require_administrator(context)
         payment = await self._require(payload.payment_id)
         if payment["method"] != "console":
             raise ParleyError("forbidden", "Only its provider can confirm this payment.")

@@ -23,7 +23,7 @@ from contract.admin import (
 from contract.catalogue import VERSION
 from contract.errors import ParleyError
 from contract.types import Empty, format_time
-from models.context import Context
+from models.context import Context, require_administrator
 from models.paging import decode_cursor, encode_cursor
 from ops.health import Health
 from ops.lag import LoopLag
@@ -35,7 +35,6 @@ from realtime.transport import EngineServer
 
 log = logging.getLogger("parley.admin")
 
-ADMINISTRATORS = ("admin", "super_admin")
 PARTS = ("aiohttp", "python-socketio", "python-engineio", "motor", "redis", "uvloop")
 
 
@@ -56,7 +55,7 @@ class Processes:
         self._versions = {"parley": VERSION, "python": python_version(), **_installed()}
 
     async def stats(self, context: Context, payload: Empty) -> ProcessStats:
-        _require_administrator(context)
+        require_administrator(context)
         readiness = await self._health.ready()
         sizes = self._rooms.sizes()
         blocked, waiting = self._engine.backlog()
@@ -76,7 +75,7 @@ class Processes:
         )
 
     async def list_connections(self, context: Context, payload: ListConnections) -> ConnectionList:
-        _require_administrator(context)
+        require_administrator(context)
         after = decode_cursor(payload.cursor, int) if payload.cursor else 0
         of_user = None if payload.user_id is None else self._connections.of_user(payload.user_id)
         later = self._connections.after(after, of_user)
@@ -89,7 +88,7 @@ class Processes:
         )
 
     async def close_connection(self, context: Context, payload: ConnectionTarget) -> None:
-        _require_administrator(context)
+        require_administrator(context)
         connection = self._connections.close(payload.connection_id)
         if connection is None:
             raise ParleyError("not_found", f"Process {self._name()} has no such connection.")
@@ -103,11 +102,6 @@ class Processes:
 
     def _name(self) -> str:
         return f"{PROCESS_ID} ({self._engine.route})" if self._engine.route else PROCESS_ID
-
-
-def _require_administrator(context: Context) -> None:
-    if context.role not in ADMINISTRATORS:
-        raise ParleyError("forbidden", "This is for administrators.")
 
 
 def _installed() -> dict[str, str]:
