@@ -1,4 +1,4 @@
-"""Several web processes by one command, on one port: `python formation.py --web 4`, or `make run WEB=4`.
+"""Several web processes on one port and a worker by one command: `python formation.py --web 4`, or `make run WEB=4`.
 
 It owns what they share: the port (SO_REUSEPORT), the embedded database where there is no MONGO_URL, and the secret. A
 process that ends is started again, after a pause that grows while it does not last. SIGTERM and SIGINT drain all of
@@ -32,7 +32,8 @@ PAUSE_MAX_S = 30.0
 STEADY_S = 60.0  # whoever lasted so long did not fail at its start
 STOP_GRACE_S = 5.0  # beyond the drain time, before a process is killed
 LINE_BYTES_MAX = 1_048_576
-LISTENING = b"parley listening on "
+WEB = ("server.py",), b"parley listening on "  # what is run, and how it says that it is ready
+WORKER = ("-m", "workers"), b"parley worker is working"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,8 +66,11 @@ def _how(code: int) -> str:
 class Slot:
     """One place in the formation: a process, and whichever takes its place when it ends."""
 
-    def __init__(self, number: int, env: dict[str, str], stop_within_s: float) -> None:
-        self.name = f"w{number}"
+    def __init__(
+        self, name: str, kind: tuple[tuple[str, ...], bytes], env: dict[str, str], stop_within_s: float
+    ) -> None:  # fmt: skip
+        self.name = name
+        self._command, self._ready_line = kind
         self.ready = asyncio.Event()
         self.failed = asyncio.Event()  # it never was ready
         self._env = env
@@ -135,7 +139,7 @@ class Slot:
 
     async def _run(self) -> int:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "server.py", cwd=ROOT, env=self._env, stdin=asyncio.subprocess.DEVNULL,
+            sys.executable, *self._command, cwd=ROOT, env=self._env, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, limit=LINE_BYTES_MAX,
             preexec_fn=_drain_with_parent,
         )  # fmt: skip
@@ -158,14 +162,14 @@ class Slot:
                 continue  # a line without end, which was thrown away
             if not line:
                 return
-            if line.startswith(LISTENING):
+            if line.startswith(self._ready_line):
                 self.ready.set()
             else:
                 put(line)
 
 
 class Formation:
-    """Runs `count` processes until told to stop. `prepare` makes the environment they share."""
+    """Runs `count` web processes and a worker until told to stop. `prepare` makes the environment they share."""
 
     def __init__(self, count: int, stop_within_s: float, url: str, prepare: Callable[[], dict[str, str]]) -> None:
         self._count = count
@@ -185,8 +189,9 @@ class Formation:
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         # Blocks while nothing else runs yet: the database lives as long as the thread that forks it, so it is this one.
         shared = self._prepare()
-        for number in range(1, self._count + 1):
-            slot = Slot(number, {**shared, "ROUTE": f"w{number}"}, self._stop_within_s)
+        kinds = [(f"w{number}", WEB) for number in range(1, self._count + 1)] + [("worker", WORKER)]
+        for name, kind in kinds:
+            slot = Slot(name, kind, {**shared, "ROUTE": name}, self._stop_within_s)
             self._slots.append(slot)
             slot.start()
         try:

@@ -140,7 +140,9 @@ async def test_they_are_one_server_on_one_port_and_end_together(tmp_path: Path, 
         assert await running.terminate() == 0
         await close_all(crowd)
         assert not any(alive(pid) for pid in processes)
-        assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [f"parley-w{n}.log" for n in (1, 2, 3)]
+        assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [
+            *[f"parley-w{n}.log" for n in (1, 2, 3)], "parley-worker.log"
+        ]  # fmt: skip
 
 
 async def test_a_process_that_dies_is_said_so_and_started_again(tmp_path: Path, redis_url: str) -> None:
@@ -180,10 +182,10 @@ async def test_a_rolling_restart_replaces_all_one_after_the_other(tmp_path: Path
                 except aiohttp.ClientConnectionError:  # it was in the queue of a socket that closed just then
                     resets += 1
             assert resets <= COUNT
-        said = [line for line in running.lines[start:] if re.match(r"formation: w\d", line)]
+        said = [line for line in running.lines[start:] if re.match(r"formation: (w\d|worker)", line)]
         after = running.pids()
         assert said == [
-            line for name in ("w1", "w2", "w3")
+            line for name in ("w1", "w2", "w3", "worker")
             for line in (f"formation: {name} is process {after[name]}", f"formation: {name} is ready again")
         ]  # fmt: skip
         assert not set(before.values()) & set(after.values())
