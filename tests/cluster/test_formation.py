@@ -83,7 +83,7 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         """The process that is in each place, by what was said."""
-        found = [re.fullmatch(r"formation: (w\d+) is process (\d+)", line) for line in self.lines]
+        found = [re.fullmatch(r"formation: (w\d+|worker) is process (\d+)", line) for line in self.lines]
         return {match[1]: int(match[2]) for match in found if match}
 
     async def ended(self) -> int:
