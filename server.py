@@ -52,7 +52,7 @@ from security.tokens import Tokens
 from storage import embedded
 from storage.mongo import Database, DatabaseError
 from workers.runner import Runner
-from workers.tasks import tasks
+from workers.tasks import SCHEDULE, tasks
 
 log = logging.getLogger("parley")
 
@@ -87,7 +87,7 @@ class Server:
             lambda: self.connections.user_ids,
         )  # fmt: skip
         # With Redis, jobs are for the worker processes.
-        self.runner = Runner(self.domain.jobs, tasks(self.domain)) if self.adapter.alone else None
+        self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE) if self.adapter.alone else None
         self.tracker = PresenceTracker(self.connections, self.adapter.directory)
         self.tracker.listen(self.domain.presence.came, self.domain.presence.left)
         self._namespaces()

@@ -18,7 +18,7 @@ from security.tokens import Tokens
 from settings import Settings
 from storage.mongo import Database
 from workers.runner import Runner
-from workers.tasks import tasks
+from workers.tasks import SCHEDULE, tasks
 
 log = logging.getLogger("parley.workers")
 
@@ -38,7 +38,7 @@ class Worker:
             settings, self.database, self.adapter, Publisher(self.adapter.manager),
             Tokens(keys, settings.access_token_ttl_s), self._passwords, lambda: (),
         )  # fmt: skip
-        self.runner = Runner(self.domain.jobs, tasks(self.domain))
+        self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE)
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

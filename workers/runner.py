@@ -28,17 +28,21 @@ TIMEOUT_S = 300.0
 
 
 class Runner:
-    """`tasks`: what to do for each kind of job. Each must bear to be done twice."""
+    """`tasks`: what to do for each kind of job. Each must bear to be done twice. `schedule`: what is done every so many
+    seconds, whether or not anybody asks.
+    """
 
-    def __init__(self, jobs: Jobs, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, jobs: Jobs, tasks: Mapping[str, Task], schedule: Mapping[str, float] | None = None) -> None:
         self._jobs = jobs
         self._tasks = tasks
+        self._schedule = schedule or {}
         self._name = secrets.token_hex(6)
         self._running: dict[asyncio.Task[None], Document] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        await self._jobs.schedule(self._schedule)
         self._looking = asyncio.create_task(self._look_forever(), name="jobs")
 
     async def stop(self, within_s: float = 3.0) -> None:

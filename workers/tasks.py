@@ -5,10 +5,14 @@ from __future__ import annotations
 from domain import Domain
 from workers.runner import Task
 
+# Kind → how often, in seconds.
+SCHEDULE = {"upkeep.sessions": 3600.0}
+
 
 def tasks(domain: Domain) -> dict[str, Task]:
     return {
         "offer.answer": domain.offers.answer,
         "offer.expire": domain.offers.expire,
         "payment.confirm": domain.payments.confirm,
+        "upkeep.sessions": domain.sessions.forget_old,
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ LEASE_S = 15.0
 ATTEMPTS_MAX = 8
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
+SCHEDULED = "schedule:"  # begins the ids of jobs that come again and again
 
 
 class Jobs:
@@ -68,7 +70,17 @@ class Jobs:
         return await self._store.keep(job, now() + timedelta(seconds=LEASE_S))
 
     async def done(self, job: Document) -> None:
-        await self._store.done(job)
+        every_s = job["payload"].get("every_s")
+        if every_s is None:
+            await self._store.done(job)
+        else:
+            await self._store.again(job, now() + timedelta(seconds=every_s))
+
+    async def schedule(self, kinds: Mapping[str, float]) -> None:
+        """Work that is done every so many seconds, by one of all workers. It fails like any other, and never dies."""
+        for kind, every_s in kinds.items():
+            at = now()
+            await self._store.insert_missing(new_job(f"{SCHEDULED}{kind}", kind, {"every_s": every_s}, at, at))
 
     async def release(self, job: Document) -> None:
         await self._store.release(job, now())
@@ -76,9 +88,9 @@ class Jobs:
     async def failed(self, job: Document, error: str) -> bool:
         """It is tried again later, or never: then this returns True."""
         error = error[:ERROR_CHARS]
-        if job["attempts"] >= ATTEMPTS_MAX:
+        if job["attempts"] >= ATTEMPTS_MAX and not job["_id"].startswith(SCHEDULED):
             return await self._store.bury(job, error)
-        wait_s = min(BACKOFF_FIRST_S * 2.0 ** (job["attempts"] - 1), BACKOFF_MAX_S) * random.uniform(0.5, 1.5)
+        wait_s = min(BACKOFF_FIRST_S * 2.0 ** min(job["attempts"] - 1, 16), BACKOFF_MAX_S) * random.uniform(0.5, 1.5)
         await self._store.retry(job, now() + timedelta(seconds=wait_s), error)
         return False
 

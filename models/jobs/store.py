@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import Any
+
+from pymongo.errors import DuplicateKeyError
 
 from storage.mongo import Database, Document, Transaction
 
@@ -16,6 +19,10 @@ class JobStore:
 
     async def insert(self, document: Document, session: Transaction) -> None:
         await self._jobs.insert_one(document, session=session)
+
+    async def insert_missing(self, document: Document) -> None:
+        with contextlib.suppress(DuplicateKeyError):
+            await self._jobs.insert_one(document)
 
     async def due(self, at: datetime) -> list[tuple[str, datetime]]:
         """(id, run_at) of jobs whose time has come."""
@@ -41,6 +48,10 @@ class JobStore:
 
     async def retry(self, job: Document, run_at: datetime, error: str) -> bool:
         return await self._set(job, {"run_at": run_at, "error": error, "worker": None})
+
+    async def again(self, job: Document, run_at: datetime) -> bool:
+        """Done, and due again at its next time."""
+        return await self._set(job, {"run_at": run_at, "attempts": 0, "error": None, "worker": None})
 
     async def release(self, job: Document, at: datetime) -> bool:
         """Not done, and nobody's fault."""

@@ -6,9 +6,10 @@ process over the bus: each closes that session's connections and forgets what it
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,6 +28,9 @@ RevokedReason = Literal["logged_out", "revoked", "refresh_reused", "password_cha
 LIVE_CACHE_S = 5.0
 CACHE_MAX = 50_000
 SESSIONS_PER_USER_MAX = 50
+KEPT_AFTER_END = timedelta(days=7)
+FORGET_AT_ONCE = 200
+FORGET_PAUSE_S = 0.1
 
 
 class LiveSession(msgspec.Struct):
@@ -72,6 +76,14 @@ class Sessions:
             token_type="Bearer",
             expires_in=self._tokens.ttl_s,
         )
+
+    async def forget_old(self, what: dict[str, Any]) -> None:
+        """The job: log-ins that ended long ago, a few at a time so that nothing else waits for it."""
+        before = now() - KEPT_AFTER_END
+        while True:
+            if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
+                return
+            await asyncio.sleep(FORGET_PAUSE_S)
 
     async def rotate(self, refresh_token: str, client: Client) -> LiveSession:
         """Trades the token in. One that was traded before revokes the session: two parties hold it."""

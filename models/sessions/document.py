@@ -15,7 +15,7 @@ from contract.types import format_time
 from storage.mongo import Document
 
 SPENT_MAX = 100
-INDEXES = {"sessions": [IndexModel([("user_id", 1), ("created_at", -1)])]}
+INDEXES = {"sessions": [IndexModel([("user_id", 1), ("created_at", -1)]), IndexModel([("expires_at", 1)])]}
 
 
 def to_session(document: Document, current_id: str) -> Session:

@@ -37,6 +37,14 @@ class SessionStore:
         )
         return bool(result.modified_count)
 
+    async def forget(self, before: datetime, at_most: int) -> int:
+        """Deletes some of those that expired before that moment, in one bounded step. How many it were."""
+        cursor = self._sessions.find({"expires_at": {"$lt": before}}, {"_id": 1}).limit(at_most)
+        found = [session["_id"] for session in await cursor.to_list(None)]
+        if found:
+            await self._sessions.delete_many({"_id": {"$in": found}})
+        return len(found)
+
     async def revoke(self, session_id: str, at: datetime) -> bool:
         """False when it was revoked already."""
         result = await self._sessions.update_one({"_id": session_id, "revoked_at": None}, {"$set": {"revoked_at": at}})

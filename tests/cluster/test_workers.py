@@ -106,7 +106,7 @@ async def all_expired(mongo_url: str, name: str, ids: list[str]) -> None:
     database = Database(mongo_url, name, single=True)
     try:
         async with asyncio.timeout(TAKEN_OVER_S + JOBS / 50):
-            while await database.collection("jobs").find_one({"state": "waiting"}) is not None:
+            while await database.collection("jobs").find_one({"state": "waiting", "kind": "offer.expire"}) is not None:
                 await asyncio.sleep(0.5)
         offers = await database.collection("offers").find({"_id": {"$in": ids}}).to_list(None)
         assert Counter(one["status"] for one in offers) == {"expired": len(ids)}

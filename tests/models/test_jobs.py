@@ -16,6 +16,9 @@ from models.jobs import actions
 from models.jobs.actions import Jobs
 from models.jobs.document import INDEXES
 from models.jobs.store import JobStore
+from models.sessions import actions as sessions_actions
+from models.sessions.actions import Sessions
+from models.sessions.store import SessionStore
 from realtime.bus import MemoryBus
 from storage.mongo import Database
 from tests.support import until
@@ -37,6 +40,9 @@ class Yard:
         if payload["name"] in self.fail:
             raise ValueError("it cannot be done")
         await asyncio.sleep(self.slow_s)
+
+    async def scheduled(self, payload: dict[str, Any]) -> None:
+        await self.task({"name": "scheduled"})
 
     def runner(self) -> Runner:
         return Runner(self.jobs, {"test": self.task})
@@ -163,3 +169,42 @@ async def test_a_slow_job_keeps_its_lease_and_a_stop_gives_it_back(yard: Yard, m
     await until(lambda: yard.count["slow"] == 2, 2.0)
     await again.stop()
     assert await yard.left() == 0
+
+
+async def test_what_is_scheduled_comes_again_once_for_all_runners(yard: Yard) -> None:
+    schedule = {"test": 0.3}
+    runners = [Runner(yard.jobs, {"test": yard.scheduled}, schedule) for _ in range(3)]
+    for runner in runners:
+        await runner.start()
+    await until(lambda: yard.count["scheduled"] >= 3)
+    for runner in runners:
+        await runner.stop()
+    assert 3 <= yard.count["scheduled"] <= 4
+    (job,) = await yard.database.collection("jobs").find({}).to_list(None)
+    assert (job["_id"], job["state"], job["attempts"]) == ("schedule:test", "waiting", 0)
+
+
+async def test_what_is_scheduled_never_dies(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(actions, "BACKOFF_MAX_S", 0.05)
+    monkeypatch.setattr(actions, "ATTEMPTS_MAX", 2)
+    yard.fail.add("scheduled")
+    runner = Runner(yard.jobs, {"test": yard.scheduled}, {"test": 0.1})
+    await runner.start()
+    await until(lambda: yard.count["scheduled"] >= 4)
+    yard.fail.clear()
+    await until(lambda: yard.count["scheduled"] >= 6)
+    await runner.stop()
+    assert await yard.jobs.dead() == []
+
+
+async def test_log_ins_that_ended_long_ago_are_forgotten_in_bounded_steps(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_actions, "FORGET_AT_ONCE", 3)
+    sessions = yard.database.collection("sessions")
+    ages = [timedelta(days=days) for days in (-1, 1, 6, 8, 9, 10, 11, 12, 13, 14)]
+    await sessions.insert_many([{"_id": str(age.days), "expires_at": now() - age} for age in ages])
+    some = Sessions(SessionStore(yard.database), None, MemoryBus(), 1)  # type: ignore[arg-type]
+    await some.forget_old({})
+    assert {one["_id"] for one in await sessions.find({}).to_list(None)} == {"-1", "1", "6"}
