@@ -113,7 +113,7 @@ class Domain:
         settlement = Settlement(self.ledger, publisher)
         offers = OfferStore(database)
         self.rules = Rules(RuleStore(database), database)
-        steps = Steps(offers, database, self.messages, settlement, self.rules, self.jobs)
+        steps = Steps(offers, database, self.conversations, self.messages, settlement, self.rules, self.jobs)
         self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, self.rules, publisher)
         self.typing = TypingSignals(self.conversations, publisher)
         self.presence = PresenceActions(self.users, self.conversations, adapter.directory, publisher)

@@ -17,6 +17,8 @@ Settlement = Literal["credit", "none"]
 ITEMS_MAX = 50
 TIERS_MAX = 10
 VERSIONS_MAX = 100
+HISTORY_BYTES_MAX = 262_144
+PAGE_BYTES_MAX = 1_048_576
 EXPIRES_IN_DEFAULT_S = 3 * 24 * 3600
 EXPIRES_IN_MAX_S = 90 * 24 * 3600
 
@@ -77,7 +79,9 @@ class RespondOffer(Payload):
 
 
 class FulfilOffer(Payload):
-    """`amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest."""
+    """`amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest; that is
+    the seller's to say.
+    """
 
     offer_id: Id
     version: Version
@@ -185,12 +189,12 @@ RESPOND = Command(
     "offer:respond", "/offers", RespondOffer, OfferData, Rate(240, 60, 120),
     "Accepts, declines or counters an offer whose turn is the caller's, or withdraws the caller's own. Of several for "
     "one version one wins. Accepting with settlement credit holds the total on the buyer's credit in the same step.",
-    (*_STEP, "offer_not_your_turn", "offer_expired", "credit_limit_exceeded"),
+    (*_STEP, "offer_not_your_turn", "offer_expired", "credit_limit_exceeded", "amount_exceeded"),
 )  # fmt: skip
 FULFIL = Command(
     "offer:fulfil", "/offers", FulfilOffer, OfferData, Rate(240, 60, 120),
     "An accepted offer was fulfilled: what is held, or a part, is owed from here on.",
-    (*_STEP, "amount_exceeded"),
+    (*_STEP, "amount_exceeded", "forbidden"),
 )  # fmt: skip
 CANCEL = Command(
     "offer:cancel", "/offers", CancelOffer, OfferData, Rate(240, 60, 120),

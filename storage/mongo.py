@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from bson import Int64
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import IndexModel, WriteConcern
 from pymongo.errors import (
@@ -41,6 +43,18 @@ RETRY_MAX_S = 0.1
 HEARTBEAT_S = 20.0
 
 
+class _Integers(TypeDecoder):
+    """Integers beyond 32 bits come as a class of the driver's own, which nothing of ours can encode."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: int) -> int:
+        return int(value)
+
+
+CODECS: CodecOptions[Document] = CodecOptions(tz_aware=True, type_registry=TypeRegistry([_Integers()]))
+
+
 class Again(Exception):
     """Raised by what runs in a transaction when it met what only a fresh look can settle: it is run again."""
 
@@ -64,7 +78,7 @@ class Database:
         )
         self._client: Any = AsyncIOMotorClient(url, tz_aware=True, appname="parley", maxPoolSize=64, **limits)
         self._db = self._client.get_database(
-            name, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
+            name, CODECS, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
         )
         self.embedded = False
 

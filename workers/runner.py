@@ -71,7 +71,7 @@ class Runner:
 
     async def _look(self) -> bool:
         """Whether something was found and taken."""
-        due = await self._jobs.due()
+        due = await self._jobs.due(list(self._tasks))
         JOBS_DUE.set(len(due))
         JOBS_OLDEST.set(time.time() - due[0][1].timestamp() if due else 0.0)
         taken = False
@@ -100,11 +100,8 @@ class Runner:
         kind, started = job["kind"], time.monotonic()
         keeping = asyncio.create_task(self._keep(job), name="job lease")
         try:
-            task = self._tasks.get(kind)
-            if task is None:
-                raise LookupError(f"this version does not know jobs of kind {kind}")
             async with asyncio.timeout(TIMEOUT_S):
-                await task(job["payload"])
+                await self._tasks[kind](job["payload"])
             await self._jobs.done(job)
             outcome = "done"
         except Exception as error:

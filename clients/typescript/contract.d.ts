@@ -293,7 +293,8 @@ export interface Figures {
   rounds_mean: number | null;
 }
 
-/** `amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest. */
+/** `amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest; that is
+    the seller's to say. */
 export interface FulfilOffer {
   offer_id: string;
   version: number;

@@ -4,16 +4,17 @@
 
     utilisation   30 × how far what is owed and held is beyond half of the limit, from 0 (half or less) to 1 (all)
     lateness      50 × the share of what was taken in the last YEAR_DAYS that was, or is, paid later than DUE_DAYS;
-                  payments and refunds settle what was taken first before what was taken later
+                  payments settle what was taken first before what was taken later
     disputes      20 × lost disputes × 5 / deals that were taken, 1 at most
 
 The limit it suggests is what was paid in the last RECENT_DAYS × score / 50: twice that for the best, nothing for 0.
-Without a deal there is no score, and the limit stays what it is.
+What was given back was not taken: refunds and won disputes are neither deals nor payments, so that no two people can
+make a history out of nothing. Without a deal there is no score, and the limit stays what it is.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ Name = Literal["utilisation", "lateness", "disputes"]
 WEIGHTS: dict[Name, int] = {"utilisation": 30, "lateness": 50, "disputes": 20}
 LOST_FACTOR = 5
 
+Moment = tuple[datetime, int]  # when, and how much
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -40,11 +43,10 @@ class Assessment:
 
 def assess(account: Document, entries: Sequence[tuple[Side, Document]], at: datetime) -> Assessment:
     """`entries`: the account's, oldest first."""
-    posted = [(side, one) for side, one in entries if one["kind"] in ("single", "post")]
-    deals = [one for side, one in posted if side == "debit"]
+    deals, payments = _history(entries)
     if not deals:
         return Assessment(None, [], account["limit"] or 0)
-    taken, late = _lateness(posted, at)
+    taken, late = _lateness(deals, payments, at)
     lost = sum(side == "credit" and one["kind"] == "void" and one["code"] == "dispute" for side, one in entries)
     factors = [
         _utilisation(account),
@@ -53,8 +55,30 @@ def assess(account: Document, entries: Sequence[tuple[Side, Document]], at: date
     ]
     score = 100 - sum(factor.points for factor in factors)
     recent = at - timedelta(days=RECENT_DAYS)
-    paid = sum(one["amount"] for side, one in posted if side == "credit" and one["created_at"] >= recent)
+    paid = sum(amount for paid_at, amount in payments if paid_at >= recent)
     return Assessment(score, factors, paid * score // 50)
+
+
+def _history(entries: Sequence[tuple[Side, Document]]) -> tuple[list[Moment], list[Moment]]:
+    """(what was taken and not given back, what was paid), oldest first."""
+    back: dict[str, int] = defaultdict(int)
+    disputed = {one["_id"]: one["corrects_id"] for _, one in entries if one["kind"] == "pending" and one["corrects_id"]}
+    for side, one in entries:
+        if side == "credit" and one["kind"] == "single" and one["corrects_id"]:
+            back[one["corrects_id"]] += one["amount"]
+        elif one["kind"] == "post" and one["pending_id"] in disputed:
+            back[disputed[one["pending_id"]]] += one["amount"]
+    deals = [
+        (one["created_at"], one["amount"] - back[one["_id"]])
+        for side, one in entries
+        if side == "debit" and one["kind"] in ("single", "post")
+    ]
+    payments = [
+        (one["created_at"], one["amount"])
+        for side, one in entries
+        if side == "credit" and (one["kind"], one["code"]) == ("single", "payment")
+    ]
+    return [deal for deal in deals if deal[1] > 0], payments
 
 
 def _utilisation(account: Document) -> RiskFactor:
@@ -69,37 +93,22 @@ def _factor(name: Name, value: float, explanation: str) -> RiskFactor:
     return RiskFactor(name=name, value=round(value, 4), weight=weight, points=points, explanation=explanation)
 
 
-def _lateness(posted: Sequence[tuple[Side, Document]], at: datetime) -> tuple[int, int]:
+def _lateness(deals: Sequence[Moment], payments: Sequence[Moment], at: datetime) -> tuple[int, int]:
     """(what was taken in the last year, how much of it was not paid in time)."""
     since, due = at - timedelta(days=YEAR_DAYS), timedelta(days=DUE_DAYS)
-    taken = late = credit = 0
-    open_: deque[list[datetime | int]] = deque()  # [taken at, still open]
-
-    def settle(moment: datetime) -> None:
-        nonlocal late, credit
-        while credit and open_:
-            taken_at, amount = open_[0]
-            assert isinstance(taken_at, datetime)
-            assert isinstance(amount, int)
-            part = min(credit, amount)
-            credit -= part
-            if taken_at >= since and moment > taken_at + due:
+    money = deque(payments)
+    taken = late = 0
+    for taken_at, amount in deals:
+        counts, left = taken_at >= since, amount
+        taken += amount if counts else 0
+        while left and money:
+            paid_at, sum_ = money.popleft()
+            part = min(left, sum_)
+            left -= part
+            if sum_ > part:
+                money.appendleft((paid_at, sum_ - part))
+            if counts and paid_at > taken_at + due:
                 late += part
-            if part == amount:
-                open_.popleft()
-            else:
-                open_[0][1] = amount - part
-
-    for side, transfer in posted:
-        if side == "debit":
-            open_.append([transfer["created_at"], transfer["amount"]])
-            taken += transfer["amount"] if transfer["created_at"] >= since else 0
-        else:
-            credit += transfer["amount"]
-        settle(transfer["created_at"])
-    for taken_at, amount in open_:
-        assert isinstance(taken_at, datetime)
-        assert isinstance(amount, int)
-        if since <= taken_at < at - due:
-            late += amount
+        if counts and taken_at < at - due:
+            late += left
     return taken, late

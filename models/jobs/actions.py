@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ from storage.mongo import Document, Transaction
 
 LEASE_S = 15.0
 ATTEMPTS_MAX = 8
+# A job that was taken so often and never failed has killed whoever took it.
+DEATHS_MAX = 10
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
 SCHEDULED = "schedule:"  # begins the ids of jobs that come again and again
@@ -59,11 +61,16 @@ class Jobs:
 
     # For workers
 
-    async def due(self) -> list[tuple[str, datetime]]:
-        return await self._store.due(now())
+    async def due(self, kinds: Sequence[str]) -> list[tuple[str, datetime]]:
+        """Of other kinds a newer version knows: they wait for a worker of it."""
+        return await self._store.due(now(), kinds)
 
     async def take(self, job_id: str, run_at: datetime, worker: str) -> Document | None:
-        return await self._store.take(job_id, run_at, now() + timedelta(seconds=LEASE_S), worker)
+        job = await self._store.take(job_id, run_at, now() + timedelta(seconds=LEASE_S), worker)
+        if job is not None and job["attempts"] > DEATHS_MAX and not job["_id"].startswith(SCHEDULED):
+            await self._store.bury(job, "the workers that had it died")
+            return None
+        return job
 
     async def keep(self, job: Document) -> bool:
         """Still at it. False if someone else has it by now."""

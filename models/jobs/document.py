@@ -1,10 +1,10 @@
 """The job document.
 
-    {_id, kind, payload, state: waiting | dead, run_at, attempts, worker, error, created_at}
+    {_id, kind, payload, state: waiting | dead, run_at, attempts, taken, worker, error, created_at}
 
 A job that is done is not there any more. `run_at` says when it is to be done next, and while a worker has it, until
-when nobody else may take it: a worker that dies loses its jobs when that moment comes. `attempts` counts the takings;
-who has the job with the newest number may end it, nobody else.
+when nobody else may take it: a worker that dies loses its jobs when that moment comes. `taken` counts how often it was
+taken and only rises: who has the job with the newest number may end it, nobody else. `attempts` counts the tries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ERROR_CHARS = 500
 def new_job(identifier: str, kind: str, payload: dict[str, Any], run_at: datetime, at: datetime) -> Document:
     return {
         "_id": identifier, "kind": kind, "payload": payload, "state": "waiting", "run_at": run_at, "attempts": 0,
-        "worker": None, "error": None, "created_at": at,
+        "taken": 0, "worker": None, "error": None, "created_at": at,
     }  # fmt: skip
 
 

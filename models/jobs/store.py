@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,16 +25,16 @@ class JobStore:
         with contextlib.suppress(DuplicateKeyError):
             await self._jobs.insert_one(document)
 
-    async def due(self, at: datetime) -> list[tuple[str, datetime]]:
-        """(id, run_at) of jobs whose time has come."""
-        query = {"state": "waiting", "run_at": {"$lte": at}}
+    async def due(self, at: datetime, kinds: Sequence[str]) -> list[tuple[str, datetime]]:
+        """(id, run_at) of jobs of these kinds whose time has come."""
+        query = {"state": "waiting", "run_at": {"$lte": at}, "kind": {"$in": list(kinds)}}
         found = await self._jobs.find(query, {"run_at": 1}).sort("run_at", 1).limit(DUE_MAX).to_list(None)
         return [(job["_id"], job["run_at"]) for job in found]
 
     async def take(self, job_id: str, run_at: datetime, until: datetime, worker: str) -> Document | None:
         """None if someone else was faster."""
         seen = {"_id": job_id, "run_at": run_at, "state": "waiting"}
-        taken = {"$set": {"run_at": until, "worker": worker}, "$inc": {"attempts": 1}}
+        taken = {"$set": {"run_at": until, "worker": worker}, "$inc": {"attempts": 1, "taken": 1}}
         if not (await self._jobs.update_one(seen, taken)).modified_count:
             return None
         found: Document | None = await self._jobs.find_one({"_id": job_id, "worker": worker})
@@ -44,7 +45,7 @@ class JobStore:
         return await self._set(job, {"run_at": until})
 
     async def done(self, job: Document) -> bool:
-        return bool((await self._jobs.delete_one({"_id": job["_id"], "attempts": job["attempts"]})).deleted_count)
+        return bool((await self._jobs.delete_one({"_id": job["_id"], "taken": job["taken"]})).deleted_count)
 
     async def retry(self, job: Document, run_at: datetime, error: str) -> bool:
         return await self._set(job, {"run_at": run_at, "error": error, "worker": None})
@@ -61,7 +62,7 @@ class JobStore:
         return await self._set(job, {"state": "dead", "error": error, "worker": None})
 
     async def _set(self, job: Document, fields: dict[str, Any]) -> bool:
-        own = {"_id": job["_id"], "attempts": job["attempts"], "state": "waiting"}
+        own = {"_id": job["_id"], "taken": job["taken"], "state": "waiting"}
         return bool((await self._jobs.update_one(own, {"$set": fields})).matched_count)
 
     async def dead(self) -> list[Document]:

@@ -89,6 +89,8 @@ class Book:
         assert debit != credit, "a transfer has two accounts"
         moves = _moves(draft.kind, amount, pending["amount"] if pending is not None else 0)
         after = [_moved(account, side, moves) for account, side in zip(accounts, ("debits", "credits"), strict=True)]
+        if max(*after[0], *after[1]) > BALANCE_MAX:
+            raise ParleyError("amount_exceeded", "No balance can be as large as that.")
         if draft.kind in ("single", "pending"):
             self._check_limit(accounts[0], after[0], amount)
         # Later than every entry before it on either side, so that the time of an account's entries rises with seq.
@@ -120,8 +122,6 @@ class Book:
 
     @staticmethod
     def _check_limit(account: Document, after: list[int], amount: int) -> None:
-        if max(after) > BALANCE_MAX:
-            raise ParleyError("credit_limit_exceeded", "No balance can be as large as that.")
         if account["limit"] is not None and after[0] + after[1] - after[3] > account["limit"]:
             details = {"available_credit": available(account), "needed": amount, "currency": account["currency"]}
             raise ParleyError("credit_limit_exceeded", details=details)

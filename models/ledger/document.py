@@ -90,8 +90,7 @@ def transfer_id(key: str) -> str:
 def hash_of(transfer: Document) -> str:
     """Of everything but the hash itself, the hashes before it included."""
     content = {name: value for name, value in transfer.items() if name != "hash"}
-    # The hook is for the driver's own class of large integers.
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted", enc_hook=int)).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from contract import offers as contract
 from contract import rules as rules_contract
 from contract.errors import ParleyError, invalid
+from contract.money import TOTAL_MAX
 from contract.rooms import user_room
 from models.context import Context, new_id, now
 from models.conversations.actions import Conversations
@@ -30,6 +33,10 @@ from realtime.publisher import Publisher
 from storage.mongo import Document
 
 _FASTER = ("offer_version_stale", "offer_closed", "offer_expired", "offer_not_your_turn")
+# Stays open, and is left to people.
+_UNABLE = ("credit_limit_exceeded", "not_a_participant")
+# Longer than any client_id that a client may send, so that nobody can be there before.
+BY_ITSELF = "a step that was taken by itself, and by nobody's device:".ljust(64, ".")
 
 
 class Offers:
@@ -48,12 +55,12 @@ class Offers:
     # Commands
 
     async def create(self, context: Context, payload: contract.CreateOffer) -> contract.OfferData:
-        conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
-        other = _other(conversation, context.user_id, payload.to_user_id)
-        items, total = price(payload.items)
         fingerprint = payload_hash("offer:create", payload)
         if (repeated := await self._repeated(context, payload.client_id, fingerprint)) is not None:
             return repeated
+        conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
+        other = _other(conversation, context.user_id, payload.to_user_id)
+        items, total = price(payload.items)
         at = now()
         parties = (context.user_id, other) if payload.side == "buy" else (other, context.user_id)
         offer: Document = {
@@ -113,10 +120,17 @@ class Offers:
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         page = found[: payload.limit]
         whole = await self._store.find_many([document["_id"] for document in page])
-        return contract.OfferList(
-            items=[to_offer(whole[document["_id"]], at) for document in page if document["_id"] in whole],
-            next_cursor=encode_place(page[-1]["updated_at"], page[-1]["_id"]) if len(found) > len(page) else None,
-        )
+        items: list[contract.Offer] = []
+        size = 0
+        for count, document in enumerate(page, 1):
+            if document["_id"] in whole:
+                items.append(to_offer(whole[document["_id"]], at))
+                size += len(msgspec.json.encode(items[-1]))
+            if size > contract.PAGE_BYTES_MAX:  # a page of long histories is shorter
+                page = page[:count]
+                break
+        more = encode_place(page[-1]["updated_at"], page[-1]["_id"]) if len(found) > len(page) else None
+        return contract.OfferList(items=items, next_cursor=more)
 
     async def figures(self, context: Context, payload: rules_contract.GetFigures) -> rules_contract.Figures:
         at = now()
@@ -147,14 +161,18 @@ class Offers:
         offer = await self._require(context.user_id, offer_id)
         if (repeated := await self._repeated(context, wish.client_id, wish.fingerprint)) is not None:
             return repeated
-        await self._conversations.require_recent(context.user_id, offer["conversation_id"])
         if "total" in wish.changes and wish.changes["total"]["currency"] != offer["total"]["currency"]:
             raise invalid("items", f"the offer is in {offer['total']['currency']}")
-        self._steps.check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
         try:
+            self._steps.check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
             stepped, moved = await self._steps.take(offer, wish)
         except ClientIdTaken:
             return await self._repeat(context, wish.client_id, wish.fingerprint)
+        except ParleyError:
+            # A repeat that overtook its first time is refused because of that, and must not hear that it lost.
+            if (repeated := await self._repeated(context, wish.client_id, wish.fingerprint)) is not None:
+                return repeated
+            raise
         return await self._tell(context.origin, stepped, moved)
 
     # What happens by itself: jobs
@@ -179,17 +197,19 @@ class Offers:
         wish = Wish(decision.action, seller_id, seller_id, offer["version"], "", "", rule_ids=decision.rule_ids)
         if decision.action == "counter":
             wish.changes["items"], wish.changes["total"] = reprice(offer["items"], decision.prices)
+            if wish.changes["total"]["amount"] > TOTAL_MAX:
+                return
             wish.changes["expires_at"] = now() + timedelta(seconds=contract.EXPIRES_IN_DEFAULT_S)
         await self._by_itself(offer, wish)
 
     async def _by_itself(self, offer: Document, wish: Wish) -> None:
-        wish.client_id = f"{wish.action}:{offer['_id']}:{offer['version']}"
+        wish.client_id = f"{BY_ITSELF} {wish.action} {offer['_id']} {offer['version']}"
         try:
             stepped, moved = await self._steps.take(offer, wish)
         except ClientIdTaken:
             return  # it was done before
         except ParleyError as error:
-            if error.code in _FASTER or error.code == "credit_limit_exceeded":  # what stays open is left to people
+            if error.code in (*_FASTER, *_UNABLE):
                 return
             raise
         await self._tell(None, stepped, moved)

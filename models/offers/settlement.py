@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract import finance, offers
-from contract.errors import invalid
+from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
@@ -52,12 +52,19 @@ class Settlement:
             buyer, seller = _accounts(offer)
             wanted = self._draft(offer, action, by, kind="pending", debit=buyer, credit=seller, amount=_total(offer))
         elif action == "fulfil":
+            if by == offer["buyer_id"] and amount is not None and amount < _total(offer):
+                raise ParleyError("forbidden", "Only the seller can take less than was agreed.")
             wanted = self._draft(offer, action, by, kind="post", pending_id=offer["hold_id"], amount=amount)
         elif action == "cancel":
             wanted = self._draft(offer, action, by, kind="void", pending_id=offer["hold_id"])
         else:
             return None
-        (transfer,), accounts = await self._ledger.apply([wanted], session)
+        try:
+            (transfer,), accounts = await self._ledger.apply([wanted], session)
+        except ParleyError as error:
+            if by != offer["buyer_id"]:
+                error.details = None  # how much credit the buyer has is the buyer's to know
+            raise
         return Moved(transfer, accounts, _remembered(action, transfer))
 
     @staticmethod

@@ -17,6 +17,7 @@ import msgspec
 from contract import offers as contract
 from contract.errors import ParleyError
 from models.context import now
+from models.conversations.actions import Conversations
 from models.jobs.actions import Jobs
 from models.messages.actions import Messages
 from models.messages.document import draft
@@ -56,11 +57,12 @@ class Wish:
 
 class Steps:
     def __init__(
-        self, store: OfferStore, database: Database, messages: Messages, settlement: Settlement, rules: Rules,
-        jobs: Jobs,
+        self, store: OfferStore, database: Database, conversations: Conversations, messages: Messages,
+        settlement: Settlement, rules: Rules, jobs: Jobs,
     ) -> None:  # fmt: skip
         self._store = store
         self._database = database
+        self._conversations = conversations
         self._messages = messages
         self._settlement = settlement
         self._rules = rules
@@ -73,9 +75,11 @@ class Steps:
 
         async def write(seq: int) -> Document:
             async def work(session: Transaction) -> Document:
+                # First, so that one that was done before is known by its message, whatever else is there already.
+                message = await self._message(offer, wish, seq, session)
                 await self._store.insert(offer, session)
                 await self._foresee(offer, session)
-                return await self._message(offer, wish, seq, session)
+                return message
 
             return await self._database.transact(work)
 
@@ -93,14 +97,23 @@ class Steps:
                 stepped, moved = await self._apply(current, wish, session)
                 return await self._message(stepped, wish, seq, session), stepped, moved
 
-            async with self._settlement.turn(offer):
-                message, stepped, moved = await self._database.transact(work)
+            if wish.action in ("accept", "counter"):
+                await self._require_both(offer)
+            message, stepped, moved = await self._database.transact(work)
             taken[:] = [(stepped, moved)]
             return message
 
-        await self._messages.commit(offer["conversation_id"], write)
+        # The turn first: whoever waits for it must not hold up the conversation.
+        async with self._settlement.turn(offer):
+            await self._messages.commit(offer["conversation_id"], write)
         await self._announce(taken[0][0])
         return taken[0]
+
+    async def _require_both(self, offer: Document) -> None:
+        """Nobody is bound to anything new after one of the two has left; out of it they may get at any time."""
+        conversation = await self._conversations.find(offer["conversation_id"])
+        if conversation is None or not set(offer["party_ids"]) <= set(conversation["participant_ids"]):
+            raise ParleyError("not_a_participant", "One of the two is not in the conversation any more.")
 
     def check(self, offer: Document, wish: Wish) -> contract.Status:
         """The state that the step leads to. Raises, with the offer as it is, if it may not be taken."""
@@ -137,6 +150,9 @@ class Steps:
             fields |= moved.fields
         stepped = {**offer, **fields}
         step = _entry(stepped, wish)
+        size = len(msgspec.json.encode([*offer["history"], step]))
+        if wish.action == "counter" and size > contract.HISTORY_BYTES_MAX:
+            raise ParleyError("offer_closed", "The history of this offer is as large as one may be.")
         await self._store.step(offer, fields, step, session)
         if status == "pending":
             await self._foresee(stepped, session)

@@ -9,6 +9,10 @@ from typing import Any
 from storage.mongo import Again, Database, Document, Transaction
 
 _LISTED = {"status": 1, "conversation_id": 1, "updated_at": 1, "expires_at": 1}
+_COUNTED = {
+    "status": 1, "expires_at": 1, "awaiting_user_id": 1, "history.action": 1, "history.by": 1, "history.at": 1,
+    "history.rule_ids": 1,
+}  # fmt: skip
 
 
 class OfferStore:
@@ -38,9 +42,9 @@ class OfferStore:
         return found
 
     async def changed_since(self, user_id: str, since: datetime) -> list[Document]:
-        """A user's offers, whole."""
+        """A user's offers, without what was on the table."""
         query = {"party_ids": user_id, "updated_at": {"$gte": since}}
-        found: list[Document] = await self._offers.find(query).to_list(None)
+        found: list[Document] = await self._offers.find(query, _COUNTED).to_list(None)
         return found
 
     async def find_many(self, offer_ids: Sequence[str]) -> dict[str, Document]:

@@ -64,7 +64,7 @@ class Payments:
                 "transfer_id": None, "failure": None, "fingerprint": print_, "created_at": at, "updated_at": at,
             }  # fmt: skip
             if not await self._store.insert(payment):
-                raise ParleyError("conflict")
+                payment = await self._require(identifier)  # the same, at the same moment
         if payment["fingerprint"] != print_:
             raise ParleyError("idempotency_mismatch")
         if payment["reference"] is None:  # the first time, or the first time came no further
@@ -98,7 +98,7 @@ class Payments:
         """Writes the confirmation down, for whichever worker comes first."""
 
         async def work(session: Transaction) -> None:
-            await self._require(identifier, session)
+            _check_console(await self._require(identifier, session))
             await self._jobs.add(CONFIRM, {"payment_id": identifier, "by": by}, session)
 
         await self._database.transact(work)
@@ -138,7 +138,10 @@ class Payments:
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:
         require_administrator(context)
-        payment = await self._require(payload.payment_id)
-        if payment["method"] != "console":
-            raise ParleyError("forbidden", "Only its provider can confirm this payment.")
+        _check_console(await self._require(payload.payment_id))
         return await self.succeeded(payload.payment_id, context.user_id)
+
+
+def _check_console(payment: Document) -> None:
+    if payment["method"] != "console":
+        raise ParleyError("forbidden", "Only its provider can confirm this payment.")

@@ -123,7 +123,15 @@ async def test_a_poisoned_job_is_kept_and_replayed(tmp_path: Path, mongo_url: st
     name = f"t_{secrets.token_hex(6)}"
     env = {**os.environ, "MONGO_URL": mongo_url, "MONGO_DB": name, "JWT_SECRET": SECRET, "DATA_DIR": str(tmp_path)}
     database = Database(mongo_url, name, single=True)
-    job = {"_id": "j_1", "kind": "offer.expire", "payload": {}, "state": "dead", "attempts": 8, "error": "KeyError"}
+    job = {
+        "_id": "j_1",
+        "kind": "offer.expire",
+        "payload": {},
+        "state": "dead",
+        "attempts": 8,
+        "taken": 8,
+        "error": "KeyError",
+    }
     moments = dict.fromkeys(("run_at", "created_at"), now())
     await database.collection("jobs").insert_one({**job, **moments, "worker": None})
 

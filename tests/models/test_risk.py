@@ -14,7 +14,10 @@ Entry = tuple[Any, dict[str, Any]]
 
 
 def entry(side: str, days_ago: float, amount: int, kind: str = "post", code: str = "offer") -> Entry:
-    return side, {"kind": kind, "code": code, "amount": amount, "created_at": AT - timedelta(days=days_ago)}
+    return side, {
+        "_id": f"t_{days_ago}_{amount}", "kind": kind, "code": code, "amount": amount, "corrects_id": None,
+        "pending_id": None, "created_at": AT - timedelta(days=days_ago),
+    }  # fmt: skip
 
 
 def account(limit: int, owed: int) -> dict[str, Any]:
@@ -27,6 +30,16 @@ def deal(days_ago: float, amount: int = 100) -> Entry:
 
 def paid(days_ago: float, amount: int = 100) -> Entry:
     return entry("credit", days_ago, amount, "single", "payment")
+
+
+def refunded(days_ago: float, amount: int = 100, of: int = 100) -> Entry:
+    """Of the deal of so many days ago."""
+    return "credit", {**entry("credit", 1, amount, "single", "refund")[1], "corrects_id": f"t_{days_ago}_{of}"}
+
+
+def won(days_ago: float) -> list[Entry]:
+    hold = {**entry("credit", 2, 100, "pending", "dispute")[1], "_id": "t_hold", "corrects_id": f"t_{days_ago}_100"}
+    return [("credit", hold), ("credit", {**entry("credit", 1, 100, "post", "dispute")[1], "pending_id": "t_hold"})]
 
 
 LOST = entry("credit", 5, 100, "void", "dispute")
@@ -48,6 +61,10 @@ LOST = entry("credit", 5, 100, "void", "dispute")
         (account(500, 0), [*[deal(60), paid(55)] * 10, LOST], (0, 0, 10), 90, 1800),
         (account(0, 100), [deal(20)], (30, 0, 0), 70, 0),
         (account(500, 0), [paid(70), deal(60)], (0, 0, 0), 100, 200),
+        (account(500, 0), [deal(10), refunded(10)], (), None, 500),
+        (account(500, 0), [deal(10), *won(10)], (), None, 500),
+        (account(500, 0), [deal(60), refunded(60, 50), paid(40, 50)], (0, 0, 0), 100, 100),
+        (account(500, 0), [deal(60), refunded(60, 50), paid(20, 50)], (0, 50, 0), 50, 50),
     ],
 )
 def test_the_table(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bench.clients import CommandError, Person
-from contract.errors import ParleyError
 from contract.identity import Register
 from server import Server
 from tests.rest.client import http
@@ -299,34 +298,3 @@ async def test_an_administrator_sets_the_credit_limit(deal: Deal, crowd: Crowd) 
     assert (await heard.wait("finance:credit_changed"))["account"] == answer.body
     assert [told["transfer"] for _, told in heard.all] == [None]
     assert (await deal.credit())[2] == 5_000
-
-
-async def test_an_expiry_is_told_of_and_written_down_once(deal: Deal) -> None:
-    heard, told = Heard(deal.ben, "offer:updated"), Heard(deal.ada, "offer:updated", "chat:message")
-    offer = await deal.offer(expires_in_s=1)
-    extended = await deal.offer(expires_in_s=1)
-    await deal.step(deal.ben, extended, "counter", expires_in_s=60)
-    expired = (await _expired(heard, offer["id"]))["offer"]
-    assert (expired["status"], expired["version"], expired["awaiting_user_id"]) == ("expired", 2, None)
-    assert (expired["history"][-1]["action"], expired["history"][-1]["by"]) == ("expire", "system")
-    assert (await _expired(told, offer["id"]))["offer"] == expired
-    messages = await deal.messages()
-    assert [message["offer"]["action"] for message in messages] == ["create", "create", "counter", "expire"]
-    assert messages[-1]["sender_id"] == deal.ada.account.id
-    details = await refused("offer_expired", deal.step(deal.ben, offer, "accept"))
-    assert details["offer"] == expired
-    for version in (1, 2):
-        await deal.server.domain.offers.expire({"offer_id": offer["id"], "version": version})
-    await deal.server.domain.offers.expire({"offer_id": extended["id"], "version": 1})
-    with pytest.raises(ParleyError, match="not expired yet"):
-        await deal.server.domain.offers.expire({"offer_id": extended["id"], "version": 2})
-    assert len(await deal.messages()) == 4
-
-
-async def _expired(heard: Heard, offer_id: str) -> Json:
-    async with asyncio.timeout(5):
-        while True:
-            for _, payload in heard.all:
-                if payload.get("offer", {}).get("id") == offer_id and payload["offer"]["status"] == "expired":
-                    return payload
-            await asyncio.sleep(0.02)
