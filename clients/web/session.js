@@ -39,7 +39,7 @@ export class Session {
     return this.ready ? "live" : this.#link && !this.cut ? "connecting" : "offline";
   }
 
-  /** The time on the server, by which offers expire. */
+  /** The time on the server, by which offers expire; every step of one is a message too. */
   now() {
     return Date.now() + this.#ahead;
   }
@@ -141,7 +141,6 @@ export class Session {
     let syncedAt = null;
     for (let page = 0, more = true; more && page < 20; page += 1) {
       const missed = await this.ask("/chat", "chat:sync", { cursors: cursors(this.state), ...(since && { changed_since: since }) });
-      this.#ahead = new Date(missed.synced_at) - Date.now();
       syncedAt ??= missed.synced_at; // of the first page: the next sync may overlap, never leave a hole
       this.dispatch({ type: "synced", ...missed, synced_at: syncedAt });
       more = missed.more;
@@ -167,6 +166,8 @@ export class Session {
   #event(name, payload) {
     switch (name) {
       case "chat:message":
+        this.#ahead = new Date(payload.message.created_at) - Date.now(); // it was made just now
+        return this.dispatch({ type: "message", message: payload.message });
       case "chat:message_updated": return this.dispatch({ type: "message", message: payload.message });
       case "chat:receipt": return this.dispatch({ type: "receipt", receipt: payload });
       case "chat:head": return this.dispatch({ type: "head", ...payload });

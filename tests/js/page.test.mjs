@@ -17,9 +17,10 @@ const SLOTS = ["left", "right"];
 let browser, first; // first: the page of the first demo, which the tests below share in order
 const registered = []; // what the page sent to /auth/register, to log in as the same people later
 
-/** context: of another page, to be the same people. deaf: hears nothing of offers but the answers to its own commands. */
-async function open({ sample = "off", context = null, deaf = false } = {}) {
-  const page = await (context ?? (await browser.newContext({ viewport: { width: 1280, height: 800 } }))).newPage();
+/** like: another page, to be the same people. deaf: hears nothing of offers but the answers to its own commands. */
+async function open({ sample = "off", like = null, deaf = false } = {}) {
+  const storageState = await like?.context().storageState();
+  const page = await (await browser.newContext({ viewport: { width: 1280, height: 800 }, storageState })).newPage();
   if (deaf) {
     await page.routeWebSocket(/socket\.io/, (ws) => {
       const server = ws.connectToServer();
@@ -306,7 +307,7 @@ test("an answer to a stale version shows the offer as it is now", async () => {
   await startDemo(page);
   await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]]);
   await onTable(page, 1, "pending", "$40.00");
-  const deaf = await open({ context: page.context(), deaf: true }); // the same two people, elsewhere
+  const deaf = await open({ like: page, deaf: true }); // the same two people, elsewhere
   await onTable(deaf, 1, "pending", "$40.00");
   await counter(page, "right", ["6.00"]);
   await counter(page, "left", ["5.00"]);
@@ -321,6 +322,7 @@ test("an answer to a stale version shows the offer as it is now", async () => {
   await onTable(page, 4, "accepted", "$50.00");
   clean(page);
   clean(deaf);
+  await deaf.context().close();
   await page.context().close();
 });
 
