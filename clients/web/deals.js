@@ -19,9 +19,10 @@ export class Deals {
     else if (name === "finance:credit_changed") this.#credit(payload.account);
   }
 
-  /** On every connection: what changed meanwhile was not told. */
-  refresh() {
-    return this.host.attempt(async () => this.#credit((await this.host.ask("/finance", "finance:account", {})).account));
+  /** On every connection: what changed meanwhile was not told. Without an answer the next connection asks again. */
+  async refresh() {
+    const data = await this.host.ask("/finance", "finance:account", {}).catch(() => null);
+    if (data) this.#credit(data.account);
   }
 
   #credit(account) {
@@ -33,9 +34,10 @@ export class Deals {
     const { host } = this;
     if (!lacking(host.state).length) return;
     await sleep(PATIENCE_MS);
-    for (let id, last; host.ready && ([id] = lacking(host.state)) && id && id !== last; last = id) {
+    for (let id, last; host.ready && ([id] = lacking(host.state)) && id && id !== last; ) {
       try {
         host.dispatch({ type: "offer", ...(await host.ask("/offers", "offer:get", { offer_id: id })) });
+        last = id; // asked once is enough, should it still be behind
       } catch (error) {
         if (!error.retryable) host.dispatch({ type: "offer_hidden", id }); // between others, in a group
         else await sleep(error.retry_after_ms ?? 500);

@@ -23,7 +23,7 @@ export function decimal(amount, currency) {
 /** What decimal() reads back, as a pattern for a price box. */
 export const pricePattern = (currency) => {
   const digits = digitsOf(currency);
-  return `\\s*\\d{1,10}${digits ? `([.,]\\d{1,${digits}})?` : ""}\\s*`;
+  return `\\s*\\d{1,13}${digits ? `([.,]\\d{1,${digits}})?` : ""}\\s*`;
 };
 
 /** "6.05" is 605 USD; null for what is no price. */

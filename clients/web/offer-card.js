@@ -10,7 +10,7 @@ import { said, timeOf } from "./timeline.js";
 
 const PARTS = ["headline", "status", "parties", "items", "sum", "terms", "note", "turn", "countdown", "error", "answers", "meta"];
 const STATUS = { pending: "Pending", accepted: "Accepted", fulfilled: "Fulfilled", cancelled: "Cancelled", declined: "Declined", withdrawn: "Withdrawn", expired: "Expired" };
-const ACTIONS = { accept: "Accept", counter: "Counter", decline: "Decline", withdraw: "Withdraw", fulfil: "Mark as fulfilled", cancel: "Cancel" };
+const ACTIONS = { accept: "Accept", counter: "Counter", decline: "Decline", withdraw: "Withdraw", fulfil: "Mark as fulfilled", cancel: "Cancel the deal" };
 const LIVE = { status: { role: "status" }, error: { role: "alert" }, countdown: { role: "timer" }, items: { role: "list" } };
 
 /** The steps that this person may take; the server decides, this only saves the asking. */

@@ -11,6 +11,7 @@ const EXPIRY = { [HOUR / 6]: "10 minutes", [HOUR]: "1 hour", [24 * HOUR]: "1 day
 
 export class OfferSheet {
   #opener = null;
+  #home = null;
   #submit = null;
   #busy = false;
 
@@ -74,11 +75,13 @@ export class OfferSheet {
     this.el.hidden = true;
     this.#submit = null;
     this.on.shown(false);
-    this.#opener?.focus({ preventScroll: true });
+    const back = this.#opener.isConnected ? this.#opener : this.#home; // an answered card has other buttons
+    back?.focus({ preventScroll: true });
   }
 
   #open(title, action, opener, first, fields, submit) {
     this.#opener = opener;
+    this.#home = opener.closest("article");
     this.#submit = submit;
     this.title.textContent = title;
     this.button.textContent = action;

@@ -285,8 +285,12 @@ test("a haggle of four rounds ends in a deal on credit, which both see and the b
   await onTable(page, 4, "accepted", "$7,324.00");
   await credit(page, "left", "$7,324.00 held, $0.00 owed, $2,676.00 of $10,000.00 available");
   for (const slot of SLOTS) assert.equal(await page.getByTestId(`messages-${slot}`).getByTestId("offer-step").count(), 3);
+  for (const slot of SLOTS) await page.getByTestId(`unread-${slot}`).waitFor({ state: "hidden" });
   await shot(page, "offer");
-  if (process.env.SCREENSHOT) await page.screenshot({ path: process.env.SCREENSHOT, animations: "disabled" });
+  if (process.env.SCREENSHOT) {
+    await page.setViewportSize({ width: 1080, height: 740 });
+    await page.screenshot({ path: process.env.SCREENSHOT, animations: "disabled" });
+  }
   await page.reload(); // now the cards come by offer:get
   await onTable(page, 4, "accepted", "$7,324.00");
   await card(page, "right").getByTestId("offer-fulfil").click();
@@ -369,12 +373,14 @@ test("the sample negotiation plays by itself; on a phone tabs switch between the
   const page = await open({ sample: "on" });
   await startDemo(page);
   await page.getByTestId("sample").waitFor();
+  await giveCredit(await userOf(page, "left"), 1_000_000);
   await bubble(page, "right", "A little over our budget").waitFor({ timeout: 40000 });
   await page.getByTestId("typing-left").waitFor();
   await shot(page, "desk-halfway");
   await bubble(page, "left", "cupping sheet").getByTestId("reaction").waitFor({ timeout: 40000 });
   await page.getByTestId("sample").waitFor({ state: "hidden", timeout: 40000 });
   for (const slot of SLOTS) assert.equal(await card(page, slot, "accepted").getByTestId("offer-sum").textContent(), "Total$7,324.00");
+  await credit(page, "left", "$7,324.00 held");
   assert.equal((await texts(page, "left")).length, 8);
   assert.deepEqual(await texts(page, "right"), await texts(page, "left"));
   await page.getByTestId("composer-right").pressSequentially("The tracking number");
