@@ -17,7 +17,7 @@ def test_in_a_browser(process: Process, script: str) -> None:
     process.make_admin(admin)
     done = subprocess.run(
         ["node", "--test", "--test-reporter=spec", f"tests/js/{script}.test.mjs"],
-        cwd=ROOT, 
+        cwd=ROOT,
         env={**os.environ, "PARLEY_URL": process.url, "ADMIN_EMAIL": admin, "ADMIN_PASSWORD": PASSWORD},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip

@@ -349,9 +349,9 @@ test("what happened to an offer while the line was cut is caught up with, and a 
     const { tokens, conversation_id } = JSON.parse(localStorage.getItem("parley.left"));
     return { token: tokens.access_token, conversation_id };
   });
-  await rest("POST", "/offers", { conversation_id, client_id: `${Date.now()}-expiring`, side: "buy", settlement: "none", expires_in_s: 4,
+  await rest("POST", "/offers", { conversation_id, client_id: `${Date.now()}-expiring`, side: "buy", settlement: "none", expires_in_s: 6,
     items: [{ title: "Sample bag", quantity: 1, unit_price: { amount: 1250, currency: "USD" } }] }, token);
-  for (const slot of SLOTS) await card(page, slot, "pending").getByTestId("offer-countdown").filter({ hasText: /^0:0[1-4] left$/ }).waitFor();
+  for (const slot of SLOTS) await card(page, slot, "pending").getByTestId("offer-countdown").filter({ hasText: /^0:0[1-6] left$/ }).waitFor();
   for (const slot of SLOTS) {
     await card(page, slot, "expired").waitFor();
     assert.equal(await card(page, slot, "expired").getByRole("button").count(), 0);
@@ -360,11 +360,15 @@ test("what happened to an offer while the line was cut is caught up with, and a 
   await page.getByTestId("make-offer-left").click();
   await page.getByTestId("offer-sheet-left").getByTestId("offer-add-item").click();
   await shot(page, "offer-sheet-phone");
-  const wide = await page.evaluate(() => [...document.querySelectorAll(".phone, .phone *")].filter((el) => el.scrollWidth > el.clientWidth && getComputedStyle(el).overflowX === "auto").length);
-  assert.equal(wide, 0, "something scrolls sideways");
+  const wide = () => page.evaluate(() => [...document.querySelectorAll(".sheet, .scroller")].filter((el) => el.scrollWidth > el.clientWidth).length);
+  assert.equal(await wide(), 0, "the sheet scrolls sideways");
   await page.keyboard.press("Escape");
   assert.equal(await page.getByTestId("make-offer-left").evaluate((el) => el === document.activeElement), true);
+  await makeOffer(page, "left", [["Sample bags of the new harvest, washed, natural and honey", 12000, "1250.00"]]);
+  await page.getByTestId("tab-right").click();
+  await card(page, "right", "pending").getByTestId("offer-decline").waitFor();
   await shot(page, "offer-phone");
+  assert.equal(await wide(), 0, "the card scrolls sideways");
   clean(page);
   await page.context().close();
 });
