@@ -24,6 +24,7 @@ export function allowed(offer, me, status) {
 export class OfferCard {
   #shown = {};
   #error = "";
+  #errorOf = 0; // the version that the error is about; the next one has nothing to do with it
   #busy = false;
 
   /** act: {now() -> server time, step(offer, action), counter(row, anchor)}. */
@@ -72,7 +73,7 @@ export class OfferCard {
     this.#part("note", last.note && `“${last.note}”`);
     this.#part("turn", turnOf(offer, status, people, me));
     this.#drawLeft();
-    this.#part("error", this.#error);
+    this.#part("error", offer.version === this.#errorOf && this.#error);
     this.#part("answers", [this.#busy, allowed(offer, me, status)], ([busy, actions]) => actions.map((action) => this.#button(action, busy)));
     this.#part("meta", [timeOf(row.created_at), row.tick], ([time, tick]) => [h("time", { datetime: row.created_at }, time), tick && tickOf(tick)]);
   }
@@ -95,14 +96,15 @@ export class OfferCard {
       this.#mark(false, "");
       return null;
     } catch (error) {
-      this.#mark(false, explain(error));
+      this.#mark(false, explain(error), error.details?.offer?.version);
       return error;
     }
   }
 
-  #mark(busy, error) {
+  #mark(busy, error, version = this.row.offer.version) {
     this.#busy = busy;
     this.#error = error;
+    this.#errorOf = version;
     const inside = this.el.contains(document.activeElement);
     this.update(this.row);
     if (inside && !this.el.contains(document.activeElement)) this.el.focus({ preventScroll: true });

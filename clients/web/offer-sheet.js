@@ -92,6 +92,7 @@ export class OfferSheet {
     this.el.scrollTop = 0;
     this.on.shown(true);
     first.focus({ preventScroll: true });
+    first.select?.(); // a price is there to be written over
   }
 
   async #send() {
