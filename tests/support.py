@@ -90,6 +90,11 @@ class Process:
         self.kill()
         raise AssertionError("the server did not start:\n" + "".join(lines))
 
+    def make_admin(self, email: str) -> None:
+        """An administrator with PASSWORD, made beside the server as an operator makes the first one."""
+        command = [sys.executable, "-m", "models.users", "create-admin", email]
+        subprocess.run(command, cwd=ROOT, env=self._env, input=f"{PASSWORD}\n", text=True, check=True)
+
     def kill(self) -> None:
         """kill -9."""
         if self._popen is not None and self._popen.poll() is None:

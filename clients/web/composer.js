@@ -1,5 +1,5 @@
-// Owns the composer of a pane: the growing text box, Enter to send, the typing signal, and the
-// banner shown while replying or editing.
+// Owns the composer of a pane: the growing text box, Enter to send, the typing signal, the way to an
+// offer, and the banner shown while replying or editing.
 
 import { h, icon } from "./dom.js";
 
@@ -11,19 +11,20 @@ export class Composer {
   #idle = 0;
   #task = null; // {kind: "reply" | "edit", row}
 
-  /** on: {send(text, replyTo), edit(message, text), typing(on), input(), editLast()}. */
+  /** on: {send(text, replyTo), edit(message, text), typing(on), input(), editLast(), offer(anchor)}. */
   constructor(slot, on) {
     this.on = on;
     this.input = h("textarea", { rows: 1, placeholder: "Message", "aria-label": "Message", maxlength: 4000, "data-testid": `composer-${slot}`,
       enterkeyhint: "send", oninput: () => this.#typed(), onkeydown: (event) => this.#key(event), onblur: () => this.#stopTyping() });
     this.button = h("button.send", { type: "submit", "aria-label": "Send", "data-testid": `send-${slot}`, disabled: true }, icon("send"));
+    this.offer = h("button.quiet", { type: "button", "aria-label": "Make an offer", title: "Make an offer", "data-testid": `make-offer-${slot}`, onclick: () => on.offer(this.offer) }, icon("offer"));
     this.banner = h("div.banner", { hidden: true, "data-testid": "banner" });
     this.el = h("form.composer", { onsubmit: (event) => (event.preventDefault(), this.#submit()) }, this.banner,
-      h("div.entry", {}, this.input, this.button));
+      h("div.entry", {}, this.offer, this.input, this.button));
   }
 
   set disabled(disabled) {
-    this.input.disabled = disabled;
+    this.input.disabled = this.offer.disabled = disabled;
   }
 
   reply(row, name) {

@@ -4,7 +4,7 @@
 import { sleep } from "./api.js";
 import { CommandError, Socket } from "./socket.js";
 
-const NAMESPACES = ["/chat", "/typing", "/presence"];
+const NAMESPACES = ["/chat", "/typing", "/presence", "/offers", "/finance"];
 const ENDED = new Set(["token_invalid", "refresh_reused", "session_revoked"]);
 
 const socketUrl = () =>

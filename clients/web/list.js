@@ -3,6 +3,7 @@
 
 import { h, icon } from "./dom.js";
 import { Row } from "./message.js";
+import { OfferCard } from "./offer-card.js";
 import { hasEarlier, unread } from "./store.js";
 import { nameOf } from "./timeline.js";
 
@@ -13,6 +14,7 @@ export class MessageList {
   #rows = new Map();
   #stuck = true; // at the bottom, and to be kept there
   #reading = 0;
+  #clock = 0; // runs while an offer does
 
   constructor(slot, session, act) {
     this.session = session;
@@ -35,6 +37,8 @@ export class MessageList {
 
   render(rows) {
     const anchor = this.#anchor();
+    const focused = document.activeElement;
+    const holder = [...this.#rows.values()].find((row) => row.el.contains(focused));
     const kept = new Set(rows.map((row) => row.key));
     for (const [key, row] of this.#rows) {
       if (kept.has(key)) continue;
@@ -45,11 +49,14 @@ export class MessageList {
     for (const data of rows) {
       let row = this.#rows.get(data.key);
       if (row) row.update(data);
-      else this.#rows.set(data.key, (row = new Row(data, this.act)));
+      else this.#rows.set(data.key, (row = data.type === "offer" ? new OfferCard(data, this.act) : new Row(data, this.act)));
       if (row.el === place) place = place.nextSibling;
       else this.rows.insertBefore(row.el, place);
     }
+    // A card that moved to its newest step, or lost the button that was pressed, keeps the keyboard's place.
+    if (holder && !holder.el.contains(document.activeElement)) (holder.el.contains(focused) ? focused : holder.el).focus({ preventScroll: true });
     this.#renderTyping();
+    this.#wind();
     const { state } = this.session;
     const edge = !state.loaded ? "" : hasEarlier(state) ? "Loading earlier messages" : rows.length ? "" : "Nothing here yet. Say hello.";
     if (this.edge.textContent !== edge) this.edge.textContent = edge;
@@ -80,6 +87,22 @@ export class MessageList {
     this.typing.hidden = !names.length;
     const text = names.length ? `${names.join(", ")} typing` : "";
     if (this.typing.lastChild.textContent !== text) this.typing.lastChild.textContent = text;
+  }
+
+  /** Counts down once a second, as long as there is something to count. */
+  #wind() {
+    const running = [...this.#rows.values()].filter((row) => row.running);
+    if (running.length) this.#clock ||= setInterval(() => this.#count(), 1000);
+    else {
+      clearInterval(this.#clock);
+      this.#clock = 0;
+    }
+  }
+
+  #count() {
+    for (const row of this.#rows.values()) if (row.running) row.count();
+    this.#wind();
+    if (this.#stuck) this.#toBottom(); // a card that has just expired is not as high any more
   }
 
   #renderBottom() {

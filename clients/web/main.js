@@ -16,6 +16,7 @@ let sample = null; // the AbortController of a sample negotiation being played
 for (const slot of slots) {
   panes[slot] = new Pane(slot, PEOPLE[slot].name.split(" ")[0], {
     peer: () => panes[slot === "left" ? "right" : "left"]?.session.user,
+    hasCredit: (userId) => slots.some((name) => panes[name]?.session.hasCredit(userId)),
     input: () => sample?.abort(),
     change: () => drawTabs(),
     signedOut: (reason) => leftAlone(reason),

@@ -19,7 +19,7 @@ export class Row {
   constructor(row, act) {
     this.act = act;
     if (row.type === "day") this.el = h("div.day", { role: "separator" }, h("span", {}, row.text));
-    else if (row.type === "system") this.el = h("p.system", { "data-testid": "system-message" });
+    else if (row.type === "system" || row.type === "step") this.el = h("p.system", { "data-testid": row.type === "step" ? "offer-step" : "system-message" });
     else this.#build();
     this.update(row);
   }
@@ -48,10 +48,9 @@ export class Row {
   update(row) {
     this.row = row;
     if (row.type === "day") return;
-    if (row.type === "system") return this.#show("system", row.text, () => (this.el.textContent = row.text));
+    if (row.type === "system" || row.type === "step") return this.#show("system", row.text, () => (this.el.textContent = row.text));
     const { el } = this;
-    el.className = ["row", row.mine ? "mine" : "theirs", row.first && "first", row.deleted && "deleted", row.kind === "offer" && "offer",
-      row.failed && "failed"].filter(Boolean).join(" ");
+    el.className = ["row", row.mine ? "mine" : "theirs", row.first && "first", row.deleted && "deleted", row.failed && "failed"].filter(Boolean).join(" ");
     el.dataset.seq = row.seq ?? "";
     el.dataset.tick = row.tick;
     this.more.hidden = Boolean(row.entry || row.deleted);
@@ -94,7 +93,7 @@ export class Row {
 const quoteOf = (act) => ({ name, text, seq }) =>
   h("button.quoted", { type: "button", "data-testid": "quote", onclick: () => seq && act.jump(seq) }, h("b", {}, name), h("span", {}, text));
 
-function tickOf(tick) {
+export function tickOf(tick) {
   const [name, label] = TICKS[tick];
   return h(`span.tick.${tick}`, { role: "img", "aria-label": label, title: label, "data-testid": "tick" }, icon(name));
 }

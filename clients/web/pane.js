@@ -1,11 +1,13 @@
 // Owns the DOM of one person's pane and wires it to their Session. The parts with a life of their own
-// are in message.js, menu.js, composer.js, search.js and sheet.js.
+// are in message.js, offer-card.js, menu.js, composer.js, search.js, credit.js and the two sheets.
 
 import { login } from "./api.js";
 import { Composer } from "./composer.js";
+import { CreditBar } from "./credit.js";
 import { h, icon, initials } from "./dom.js";
 import { MessageList } from "./list.js";
 import { Menu } from "./menu.js";
+import { OfferSheet } from "./offer-sheet.js";
 import { Search } from "./search.js";
 import { Session } from "./session.js";
 import { Sheet, titleOf } from "./sheet.js";
@@ -21,7 +23,7 @@ export class Pane {
   #offered = false; // the sheet was opened by the page, not by the person
   starting = false; // the demo is about to open a conversation
 
-  /** on: {peer() -> the other pane's user, input() when the person types, change(), signedOut(reason)}. */
+  /** on: {peer() -> the other pane's user, hasCredit(userId), input() when the person does something, change(), signedOut(reason)}. */
   constructor(slot, label, on) {
     this.slot = slot;
     this.label = label;
@@ -57,6 +59,7 @@ export class Pane {
       typing: (on) => session.typing(on),
       input: () => this.on.input(),
       editLast: () => this.#editLast(),
+      offer: (anchor) => (this.on.input(), this.offerSheet.make(session.user, others(session.state), anchor)),
     });
     const react = (row, emoji, on) => session.react(row.message, emoji, on);
     this.list = new MessageList(slot, session, {
@@ -65,13 +68,30 @@ export class Pane {
       jump: (seq) => this.list.jump(seq),
       retry: (row) => session.retry(row.entry.client_id),
       discard: (row) => session.discard(row.entry.client_id),
+      ...this.#dealing(),
     });
+    this.credit = new CreditBar(slot);
     this.toasts = h("div.toasts", { role: "status", "data-testid": `toasts-${slot}` });
-    this.phone = h("div.phone", {}, this.#header(), this.search.el, this.list.el, this.composer.el, this.sheet.el, this.toasts);
+    this.phone = h("div.phone", {}, this.#header(), this.credit.el, this.search.el, this.list.el, this.composer.el, this.offerSheet.el, this.sheet.el, this.toasts);
     this.menu = new Menu(this.phone, { react, reply: (row) => this.composer.reply(row, nameOf(session.state, row.sender_id)),
       edit: (row) => this.composer.edit(row), remove: (row) => session.remove(row.message) });
     this.phone.append(this.menu.el);
     this.el = h(`section.pane.${slot}`, { id: `pane-${slot}`, "aria-label": `${this.label}'s chat`, "data-testid": `pane-${slot}` }, this.#bar(), this.phone);
+  }
+
+  /** What an offer's card needs of the pane; also makes the sheet. */
+  #dealing() {
+    const { session } = this;
+    this.offerSheet = new OfferSheet(this.slot, {
+      create: (wish) => session.deals.create(wish).then(() => (this.list.stick(), null), (error) => error),
+      hasCredit: (userId) => this.on.hasCredit(userId),
+      shown: (open) => [this.search.el, this.list.el, this.composer.el].forEach((el) => (el.inert = open)), // they are behind it
+    });
+    return {
+      now: () => session.now(),
+      step: (offer, action, more) => (this.on.input(), session.deals.step(offer, action, more)),
+      counter: ({ offer }, anchor, send) => (this.on.input(), this.offerSheet.counter(offer, anchor, send)),
+    };
   }
 
   /** Above the phone: who this is, the state of the line, and the plug. */
@@ -112,6 +132,8 @@ export class Pane {
     this.#renderBar(state);
     this.#renderHeader(state);
     this.list.render(timeline(state));
+    this.credit.render(state.credit);
+    if (!state.conversation) this.offerSheet.close();
     this.composer.disabled = !state.conversation;
     this.sheet.render(state, this.on.peer());
     this.#offerSheet(state);
@@ -180,6 +202,7 @@ export class Pane {
 
   #choose(action) {
     this.closeSheet();
+    this.offerSheet.close();
     this.composer.reset();
     this.search.toggle(false);
     return action();

@@ -1,5 +1,5 @@
 // Owns the short negotiation the demo plays by itself. It goes through the same sessions as a person
-// would: every line below is really sent, delivered and read.
+// would: every line below is really sent, delivered and read, and the offer at the end is a real one.
 
 import { sleep } from "./api.js";
 
@@ -13,6 +13,19 @@ const SCRIPT = [
   { from: "left", text: "Deal. Could you send a sample of the lot first?", react: "👍" },
   { from: "right", text: "It ships tomorrow, with the cupping sheet.", react: "❤️" },
 ];
+
+const ROUNDS = [
+  { from: "right", action: "create", liner: 400, note: "As agreed, with liners against the rain." },
+  { from: "left", action: "counter", liner: 250, note: "Could you do 2.50 a liner?" },
+  { from: "right", action: "counter", liner: 320, note: "Let us meet at 3.20." },
+  { from: "left", action: "accept" },
+];
+const usd = (amount) => ({ amount, currency: "USD" });
+const items = (liner) => [
+  { title: "Washed Yirgacheffe, grade 1", quantity: 1200, unit: "kg", unit_price: usd(605) },
+  { title: "GrainPro liner", quantity: 20, unit_price: usd(liner) },
+];
+const HIGHEST = 1200 * 605 + 20 * 400;
 
 const other = { left: "right", right: "left" };
 
@@ -30,6 +43,22 @@ export async function playSample(sessions, signal) {
     await pause(900);
     const message = find(sessions[from], sent.at(-1));
     if (react && message && !signal.aborted) await sessions[other[from]].react(message, react, true);
+  }
+  await haggle(sessions, signal, pause);
+}
+
+/** The offer goes to and fro. Whoever takes over finds it as it is, and may answer it. */
+async function haggle(sessions, signal, pause) {
+  const settlement = sessions.left.state.credit?.available_credit >= HIGHEST ? "credit" : "none";
+  let offer = null;
+  for (const { from, action, liner, note } of ROUNDS) {
+    await pause(1600);
+    if (signal.aborted) return;
+    const { deals } = sessions[from];
+    const wish = { ...(liner && { items: items(liner) }), ...(note && { note }) };
+    const first = { side: "sell", settlement, terms: "Delivered to Lagos, net 30 days" };
+    offer = await sessions[from].attempt(() => (offer ? deals.step(offer, action, wish) : deals.create({ ...first, ...wish })));
+    if (!offer) return; // it was answered by somebody else, or the line is cut
   }
 }
 

@@ -1,10 +1,11 @@
-// Owns one person's live session: the state on top of a Link, with Upkeep for the routine
-// and Signals for typing and presence. It turns what the person does into commands, and what the
+// Owns one person's live session: the state on top of a Link, with Upkeep for the routine,
+// Signals for typing and presence and Deals for offers and credit. It turns what the person does into commands, and what the
 // server says into state.
 //
 // On every connection: sync what was missed -> join the open conversation -> send the outbox.
 
 import { Account, randomId, sleep } from "./api.js";
+import { Deals } from "./deals.js";
 import { Link } from "./link.js";
 import { Signals } from "./signals.js";
 import { CommandError } from "./socket.js";
@@ -20,6 +21,8 @@ export class Session {
   #upkeep = new Upkeep(this);
   #signals = new Signals(this, () => this.#link);
   #reading = 0;
+  #ahead = 0; // ms that the server's clock is ahead of this one
+  deals = new Deals(this);
 
   /** onChange() after any change, onNotice(text) for the person, onSignedOut(reason). */
   constructor(slot, { onChange, onNotice, onSignedOut }) {
@@ -34,6 +37,16 @@ export class Session {
 
   get status() {
     return this.ready ? "live" : this.#link && !this.cut ? "connecting" : "offline";
+  }
+
+  /** The time on the server, by which offers expire; every step of one is a message too. */
+  now() {
+    return Date.now() + this.#ahead;
+  }
+
+  /** As far as is known here: about oneself. */
+  hasCredit(userId) {
+    return userId === this.user?.id && this.state.credit?.available_credit > 0;
   }
 
   whenReady() {
@@ -114,6 +127,7 @@ export class Session {
       for (const done of this.#waiting.splice(0)) done();
       this.onChange();
       this.#upkeep.settle();
+      this.deals.refresh();
     } catch (error) {
       if (turn !== this.#turn) return;
       this.onNotice(error.message);
@@ -152,6 +166,8 @@ export class Session {
   #event(name, payload) {
     switch (name) {
       case "chat:message":
+        this.#ahead = new Date(payload.message.created_at) - Date.now(); // it was made just now
+        return this.dispatch({ type: "message", message: payload.message });
       case "chat:message_updated": return this.dispatch({ type: "message", message: payload.message });
       case "chat:receipt": return this.dispatch({ type: "receipt", receipt: payload });
       case "chat:head": return this.dispatch({ type: "head", ...payload });
@@ -162,6 +178,7 @@ export class Session {
       case "typing:start": return this.#signals.typed(payload, Date.now() + (payload.expires_in_ms ?? 6000));
       case "typing:stop": return this.#signals.typed(payload, 0);
       case "user:status_change": return this.dispatch({ type: "presence", presences: [payload] });
+      default: return this.deals.event(name, payload);
     }
   }
 

@@ -14,6 +14,8 @@ export function initial(me = null, outbox = []) {
     typing: {}, // user_id -> time it expires
     presence: {}, // user_id -> {status, text, last_seen_at}
     syncedAt: null, // server time of the last chat:sync
+    offers: new Map(), // id -> offer, or null when it is not this person's to see
+    credit: null, // the person's account of what they owe
   };
 }
 
@@ -58,6 +60,12 @@ export function reduce(state, event) {
     }
     case "presence":
       return { ...state, presence: { ...state.presence, ...Object.fromEntries(event.presences.map((p) => [p.user_id, p])) } };
+    case "offer":
+      return withOffer(state, event.offer);
+    case "offer_hidden":
+      return { ...state, offers: new Map(state.offers).set(event.id, null) };
+    case "credit":
+      return { ...state, credit: event.account };
     default:
       throw new Error(`unknown event ${event.type}`);
   }
@@ -113,6 +121,14 @@ function withReceipt(state, { conversation_id, user_id, delivered_seq, read_seq 
     }),
   };
   return { ...state, list: state.list.map(raise), conversation: state.conversation && raise(state.conversation) };
+}
+
+/** The highest version is kept. Of one version the server may say that its time is over before that is a step. */
+function withOffer(state, offer) {
+  const known = state.offers.get(offer.id);
+  const over = known?.version === offer.version && known.status === "pending" && offer.status !== "pending";
+  if (known && known.version >= offer.version && !over) return state;
+  return { ...state, offers: new Map(state.offers).set(offer.id, offer) };
 }
 
 function touchList(state, message) {
@@ -171,6 +187,22 @@ export function undelivered(state) {
     const seq = open ? lastFromOthers(state) : c.last_message?.sender_id === state.me?.id ? 0 : c.last_seq;
     return seq > myMarks(c, state.me).delivered_seq ? [{ conversation_id: c.id, seq }] : [];
   });
+}
+
+/** The newest step of each offer that the loaded messages tell of: offer id -> message. */
+export function newestSteps(state) {
+  const newest = new Map();
+  for (const message of state.messages.values()) {
+    const step = message.offer;
+    if (step && !(newest.get(step.offer_id)?.offer.version > step.version)) newest.set(step.offer_id, message);
+  }
+  return newest;
+}
+
+/** The offers of which a step is told that is not here yet. */
+export function lacking(state) {
+  const behind = ([id, { offer }]) => state.offers.get(id) !== null && !(state.offers.get(id)?.version >= offer.version);
+  return [...newestSteps(state)].filter(behind).map(([id]) => id);
 }
 
 /** sent, delivered or read; in a group the slowest member decides. */

@@ -1,7 +1,8 @@
 // Owns what the message list shows, as plain rows made from the state: day separators, runs of
 // one sender, quotes, ticks, and the queue of unsent messages at the end. No DOM.
 
-import { tick } from "./store.js";
+import { money } from "./money.js";
+import { newestSteps, tick } from "./store.js";
 
 const RUN_MS = 5 * 60 * 1000; // messages closer than this belong to one run
 
@@ -19,9 +20,19 @@ export function dayOf(iso, now = new Date()) {
 export const nameOf = (state, userId) =>
   userId === state.me?.id ? "You" : state.conversation?.participants.find((p) => p.user_id === userId)?.name ?? "Someone";
 
+const SAID = {
+  create: "made an offer", counter: "made a counter-offer", accept: "accepted the offer", decline: "declined the offer",
+  withdraw: "withdrew the offer", fulfil: "marked the offer as fulfilled", cancel: "cancelled the deal",
+};
+
+/** A step of an offer in words; time takes one too. */
+export const said = ({ action, rule_ids }, name) =>
+  SAID[action] ? `${name} ${SAID[action]}${rule_ids ? " (by a rule)" : ""}` : "The offer has expired";
+
 export function timeline(state) {
   if (!state.conversation) return [];
-  const sent = [...state.messages.values()].sort((a, b) => a.seq - b.seq).map((m) => sentRow(state, m));
+  const newest = newestSteps(state);
+  const sent = [...state.messages.values()].sort((a, b) => a.seq - b.seq).map((m) => (m.offer ? offerRow(state, m, newest) : sentRow(state, m)));
   const queued = state.outbox.filter((e) => e.conversation_id === state.conversation.id).map((e) => queuedRow(state, e));
   const rows = [];
   let before = null;
@@ -60,6 +71,22 @@ function sentRow(state, message) {
       .map(([emoji, users]) => ({ emoji, count: users.length, mine: users.includes(state.me.id), names: users.map((u) => nameOf(state, u)).join(", ") })),
     tick: mine && !message.deleted_at ? tick(state, message) : "",
   };
+}
+
+/** An offer has one card, at its newest step; the steps before it are a line each. */
+function offerRow(state, message, newest) {
+  const { offer_id, action, total } = message.offer;
+  const offer = state.offers.get(offer_id);
+  const mine = message.sender_id === state.me.id;
+  const row = { mine, message, seq: message.seq, kind: "offer", sender_id: message.sender_id, created_at: message.created_at };
+  if (offer && newest.get(offer_id) === message) {
+    const people = Object.fromEntries([offer.buyer_id, offer.seller_id].map((id) => [id, nameOf(state, id)]));
+    return { ...row, key: `offer ${offer_id}`, type: "offer", offer, people, me: state.me.id, tick: mine ? tick(state, message) : "" };
+  }
+  const priced = action === "create" || action === "counter";
+  const told = action === "expire" ? message.text : `${nameOf(state, message.sender_id)} ${message.text}`;
+  const text = told + (priced ? `, ${money(total)}` : "");
+  return { ...row, key: `step ${message.seq}`, type: "step", text };
 }
 
 function queuedRow(state, entry) {

@@ -1,5 +1,5 @@
 // Owns what a session does by itself once it is connected: sending the outbox in order, fetching
-// missing messages, and telling the server what has arrived. Each duty runs once at a time and
+// missing messages and offers, and telling the server what has arrived. Each duty runs once at a time and
 // stops when the connection does; the next connection starts it again.
 
 import { sleep } from "./api.js";
@@ -10,7 +10,7 @@ const GAP_PATIENCE_MS = 250; // late events often close a gap by themselves
 export class Upkeep {
   #running = new Map();
 
-  /** host: a Session's {state, ready, ask, dispatch, attempt, onNotice}. */
+  /** host: a Session's {state, ready, deals, ask, dispatch, attempt, onNotice}. */
   constructor(host) {
     this.host = host;
   }
@@ -21,6 +21,7 @@ export class Upkeep {
     this.#once("flush", () => this.#flush());
     this.#once("fill", () => this.#fill());
     this.#once("mark", () => this.#mark());
+    this.#once("offers", () => this.host.deals.fetch());
   }
 
   loadEarlier() {

@@ -1,5 +1,6 @@
-// The demo page in a real browser against a running server. PARLEY_URL names the server;
-// SCREENSHOT_DIR, when set, receives pictures. Any console error, CSP violation, failed request or
+// The demo page in a real browser against a running server. PARLEY_URL names the server, ADMIN_EMAIL
+// and ADMIN_PASSWORD an administrator of it. SCREENSHOT_DIR, when set, receives pictures, and SCREENSHOT
+// names the file for the one in docs/offers.md. Any console error, CSP violation, failed request or
 // request to another host fails the test.
 
 import assert from "node:assert/strict";
@@ -16,9 +17,16 @@ const SLOTS = ["left", "right"];
 let browser, first; // first: the page of the first demo, which the tests below share in order
 const registered = []; // what the page sent to /auth/register, to log in as the same people later
 
-async function open({ sample = "off", ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  const page = await context.newPage();
+/** like: another page, to be the same people. deaf: hears nothing of offers but the answers to its own commands. */
+async function open({ sample = "off", like = null, deaf = false } = {}) {
+  const storageState = await like?.context().storageState();
+  const page = await (await browser.newContext({ viewport: { width: 1280, height: 800 }, storageState })).newPage();
+  if (deaf) {
+    await page.routeWebSocket(/socket\.io/, (ws) => {
+      const server = ws.connectToServer();
+      server.onMessage((frame) => /^42.*("offer:updated"|"kind":"offer")/.test(frame) || ws.send(frame));
+    });
+  }
   page.setDefaultTimeout(15000);
   page.problems = [];
   page.on("console", (m) => ["error", "warning"].includes(m.type()) && page.problems.push(`console: ${m.text()}`));
@@ -69,6 +77,57 @@ async function act(page, slot, text, ...testIds) {
   await row.hover();
   await row.getByTestId("message-actions").click();
   for (const id of testIds) await page.getByTestId(`pane-${slot}`).getByTestId(id).click();
+}
+
+// ---- offers ----
+
+/** The newest offer's card in a pane, or the newest with this status. */
+const card = (page, slot, status) =>
+  page.getByTestId(`messages-${slot}`).locator(`[data-testid="offer-card"]${status ? `[data-status="${status}"]` : ""}`).last();
+const credit = (page, slot, text) => page.getByTestId(`credit-text-${slot}`).filter({ hasText: text }).waitFor();
+
+/** Waits until both see this version of the offer. */
+async function onTable(page, version, status, total) {
+  for (const slot of SLOTS) {
+    await page.getByTestId(`messages-${slot}`).locator(`[data-testid="offer-card"][data-version="${version}"][data-status="${status}"]`).filter({ hasText: total }).waitFor();
+  }
+}
+
+async function makeOffer(page, slot, items, settlement) {
+  await page.getByTestId(`make-offer-${slot}`).click();
+  const sheet = page.getByTestId(`offer-sheet-${slot}`);
+  for (const [i, [title, quantity, price]] of items.entries()) {
+    if (i) await sheet.getByTestId("offer-add-item").click();
+    await sheet.getByTestId("item-title").nth(i).fill(title);
+    await sheet.getByTestId("item-quantity").nth(i).fill(String(quantity));
+    await sheet.getByTestId("item-price").nth(i).fill(price);
+  }
+  if (settlement) assert.equal(await sheet.getByTestId("offer-settlement").inputValue(), settlement);
+  await sheet.getByTestId("offer-submit").click();
+  await sheet.waitFor({ state: "hidden" });
+}
+
+async function counter(page, slot, prices) {
+  await card(page, slot).getByTestId("offer-counter").click();
+  const sheet = page.getByTestId(`offer-sheet-${slot}`);
+  for (const [i, price] of prices.entries()) await sheet.getByTestId("item-price").nth(i).fill(price);
+  await sheet.getByTestId("offer-submit").click();
+  await sheet.waitFor({ state: "hidden" });
+}
+
+async function rest(method, path, body, token) {
+  const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await fetch(`${URL_}/api/v1${path}`, { method, headers, body: JSON.stringify(body) });
+  const answer = await response.json();
+  assert.ok(response.ok, JSON.stringify(answer));
+  return answer;
+}
+
+const userOf = (page, slot) => page.evaluate((name) => JSON.parse(localStorage.getItem(name)).user.id, `parley.${slot}`);
+
+async function giveCredit(userId, amount) {
+  const { tokens } = await rest("POST", "/auth/login", { email: process.env.ADMIN_EMAIL, password: process.env.ADMIN_PASSWORD });
+  await rest("PUT", `/admin/users/${userId}/credit-limit`, { amount, currency: "USD", reason: "for the test" }, tokens.access_token);
 }
 
 async function shot(page, name) {
@@ -208,15 +267,125 @@ test("a pane can log in as someone else", async () => {
   await page.context().close();
 });
 
+test("a haggle of four rounds ends in a deal on credit, which both see and the buyer's bar shows", async () => {
+  const page = await open();
+  await startDemo(page);
+  assert.equal(await page.getByTestId("credit-left").isVisible(), false);
+  await giveCredit(await userOf(page, "left"), 1_000_000);
+  await credit(page, "left", "$0.00 held, $0.00 owed, $10,000.00 of $10,000.00 available");
+  await send(page, "left", "Shall we put that into an offer?");
+  await makeOffer(page, "left", [["Washed Yirgacheffe, kg", 1200, "5.90"], ["GrainPro liner", 20, "2.50"]]);
+  await onTable(page, 1, "pending", "$7,130.00");
+  assert.equal(await card(page, "left").getByTestId("offer-accept").count(), 0); // it is not her turn
+  await counter(page, "right", ["6.20", "4"]);
+  await onTable(page, 2, "pending", "$7,520.00");
+  await counter(page, "left", ["6.05", "3.20"]);
+  await onTable(page, 3, "pending", "$7,324.00");
+  await card(page, "right").getByTestId("offer-accept").click();
+  await onTable(page, 4, "accepted", "$7,324.00");
+  await credit(page, "left", "$7,324.00 held, $0.00 owed, $2,676.00 of $10,000.00 available");
+  for (const slot of SLOTS) assert.equal(await page.getByTestId(`messages-${slot}`).getByTestId("offer-step").count(), 3);
+  for (const slot of SLOTS) await page.getByTestId(`unread-${slot}`).waitFor({ state: "hidden" });
+  await shot(page, "offer");
+  if (process.env.SCREENSHOT) {
+    await page.setViewportSize({ width: 1080, height: 740 });
+    await page.screenshot({ path: process.env.SCREENSHOT, animations: "disabled" });
+  }
+  await page.reload(); // now the cards come by offer:get
+  await onTable(page, 4, "accepted", "$7,324.00");
+  await card(page, "right").getByTestId("offer-fulfil").click();
+  await onTable(page, 5, "fulfilled", "$7,324.00");
+  await credit(page, "left", "$0.00 held, $7,324.00 owed, $2,676.00 of $10,000.00 available");
+
+  await makeOffer(page, "right", [["Washed Yirgacheffe, kg", 600, "6.00"]], "credit"); // more than is left
+  await card(page, "left", "pending").getByTestId("offer-accept").click();
+  await card(page, "left", "pending").getByTestId("offer-error").filter({ hasText: "credit limit" }).waitFor();
+  await card(page, "right", "pending").getByTestId("offer-withdraw").click();
+  for (const slot of SLOTS) await card(page, slot, "withdrawn").waitFor();
+  clean(page);
+  await page.context().close();
+});
+
+test("an answer to a stale version shows the offer as it is now", async () => {
+  const page = await open();
+  await startDemo(page);
+  await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]]);
+  await onTable(page, 1, "pending", "$40.00");
+  const deaf = await open({ like: page, deaf: true }); // the same two people, elsewhere
+  await onTable(deaf, 1, "pending", "$40.00");
+  await counter(page, "right", ["6.00"]);
+  await counter(page, "left", ["5.00"]);
+  await onTable(page, 3, "pending", "$50.00");
+  await onTable(deaf, 1, "pending", "$40.00");
+  await card(deaf, "right").getByTestId("offer-accept").click();
+  await card(deaf, "right").getByTestId("offer-error").filter({ hasText: "changed meanwhile" }).waitFor();
+  assert.equal(await card(deaf, "right").getByTestId("offer-sum").textContent(), "Total$50.00");
+  await card(deaf, "right").getByTestId("offer-accept").click();
+  await card(deaf, "right", "accepted").waitFor();
+  assert.equal(await card(deaf, "right").getByTestId("offer-error").isVisible(), false);
+  await onTable(page, 4, "accepted", "$50.00");
+  clean(page);
+  clean(deaf);
+  await deaf.context().close();
+  await page.context().close();
+});
+
+test("what happened to an offer while the line was cut is caught up with, and a countdown ends in expired", async () => {
+  const page = await open();
+  await startDemo(page);
+  await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]]);
+  await onTable(page, 1, "pending", "$40.00");
+  await page.getByTestId("plug-left").click();
+  await state(page, "left", "offline");
+  await counter(page, "right", ["6.00"]);
+  await card(page, "left").getByTestId("offer-withdraw").click();
+  await card(page, "left").getByTestId("offer-error").filter({ hasText: "offline" }).waitFor();
+  await page.getByTestId("plug-left").click();
+  await onTable(page, 2, "pending", "$60.00");
+  assert.equal(await card(page, "left").getByTestId("offer-error").isVisible(), false); // that was about another version
+  await card(page, "left").getByTestId("offer-decline").click();
+  await onTable(page, 3, "declined", "$60.00");
+
+  const { token, conversation_id } = await page.evaluate(() => {
+    const { tokens, conversation_id } = JSON.parse(localStorage.getItem("parley.left"));
+    return { token: tokens.access_token, conversation_id };
+  });
+  await rest("POST", "/offers", { conversation_id, client_id: `${Date.now()}-expiring`, side: "buy", settlement: "none", expires_in_s: 6,
+    items: [{ title: "Sample bag", quantity: 1, unit_price: { amount: 1250, currency: "USD" } }] }, token);
+  for (const slot of SLOTS) await card(page, slot, "pending").getByTestId("offer-countdown").filter({ hasText: /^0:0[1-6] left$/ }).waitFor();
+  for (const slot of SLOTS) {
+    await card(page, slot, "expired").waitFor();
+    assert.equal(await card(page, slot, "expired").getByRole("button").count(), 0);
+  }
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.getByTestId("make-offer-left").click();
+  await page.getByTestId("offer-sheet-left").getByTestId("offer-add-item").click();
+  await shot(page, "offer-sheet-phone");
+  const wide = () => page.evaluate(() => [...document.querySelectorAll(".sheet, .scroller")].filter((el) => el.scrollWidth > el.clientWidth).length);
+  assert.equal(await wide(), 0, "the sheet scrolls sideways");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.getByTestId("make-offer-left").evaluate((el) => el === document.activeElement), true);
+  await makeOffer(page, "left", [["Sample bags of the new harvest, washed, natural and honey", 12000, "1250.00"]]);
+  await page.getByTestId("tab-right").click();
+  await card(page, "right", "pending").getByTestId("offer-decline").waitFor();
+  await shot(page, "offer-phone");
+  assert.equal(await wide(), 0, "the card scrolls sideways");
+  clean(page);
+  await page.context().close();
+});
+
 test("the sample negotiation plays by itself; on a phone tabs switch between the two", async () => {
   const page = await open({ sample: "on" });
   await startDemo(page);
   await page.getByTestId("sample").waitFor();
+  await giveCredit(await userOf(page, "left"), 1_000_000);
   await bubble(page, "right", "A little over our budget").waitFor({ timeout: 40000 });
   await page.getByTestId("typing-left").waitFor();
   await shot(page, "desk-halfway");
   await bubble(page, "left", "cupping sheet").getByTestId("reaction").waitFor({ timeout: 40000 });
-  await page.getByTestId("sample").waitFor({ state: "hidden" });
+  await page.getByTestId("sample").waitFor({ state: "hidden", timeout: 40000 });
+  for (const slot of SLOTS) assert.equal(await card(page, slot, "accepted").getByTestId("offer-sum").textContent(), "Total$7,324.00");
+  await credit(page, "left", "$7,324.00 held");
   assert.equal((await texts(page, "left")).length, 8);
   assert.deepEqual(await texts(page, "right"), await texts(page, "left"));
   await page.getByTestId("composer-right").pressSequentially("The tracking number");
