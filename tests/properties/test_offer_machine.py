@@ -42,7 +42,7 @@ from tests.support import PASSWORD, SECRET, serving
 
 DECLARED = {
     "offer_version_stale", "offer_closed", "offer_not_your_turn", "offer_expired", "credit_limit_exceeded",
-    "amount_exceeded",
+    "amount_exceeded", "forbidden",
 }  # fmt: skip
 NEXT = {(step.state, step.action): step.next for step in STEPS}
 LIMIT = 1_000
