@@ -191,7 +191,7 @@ def play(table: Table, examples: int, phases: Any = tuple(Phase)) -> None:
     run_state_machine_as_test(
         type("Machine", (OfferMachine,), {"table": table}),
         settings=settings(
-            max_examples=examples, stateful_step_count=10, deadline=None, report_multiple_bugs=False, database=None,
+            max_examples=examples, stateful_step_count=6, deadline=None, report_multiple_bugs=False, database=None,
             suppress_health_check=list(HealthCheck), print_blob=False, phases=phases,
         ),
     )  # fmt: skip
