@@ -38,6 +38,11 @@ const PATHS = {
   alert: "M12 4a8 8 0 1 1 0 16a8 8 0 0 1 0-16M12 8v5M12 15.9v.1",
 };
 
+/** Gives a row the classes of its state. A flash that is on it is somebody's jump to it, and goes on. */
+export function restyle(el, classes) {
+  el.className = [...classes, el.classList.contains("flash") && "flash"].filter(Boolean).join(" ");
+}
+
 export function icon(name, className = "") {
   return svg(`icon ${className}`, [{ d: PATHS[name] }]);
 }

@@ -1,7 +1,7 @@
 // Owns the DOM of one row of the message list. update() changes only the parts that differ, so that
 // a tick turning blue does not make a screen reader repeat the message.
 
-import { h, icon, reaction } from "./dom.js";
+import { h, icon, reaction, restyle } from "./dom.js";
 import { timeOf } from "./timeline.js";
 
 const TICKS = {
@@ -50,7 +50,7 @@ export class Row {
     if (row.type === "day") return;
     if (row.type === "system" || row.type === "step") return this.#show("system", row.text, () => (this.el.textContent = row.text));
     const { el } = this;
-    el.className = ["row", row.mine ? "mine" : "theirs", row.first && "first", row.deleted && "deleted", row.failed && "failed"].filter(Boolean).join(" ");
+    restyle(el, ["row", row.mine ? "mine" : "theirs", row.first && "first", row.deleted && "deleted", row.failed && "failed"]);
     el.dataset.seq = row.seq ?? "";
     el.dataset.tick = row.tick;
     this.more.hidden = Boolean(row.entry || row.deleted);

@@ -3,7 +3,7 @@
 // screen reader hears the news alone.
 
 import { explain } from "./deals.js";
-import { h } from "./dom.js";
+import { h, restyle } from "./dom.js";
 import { tickOf } from "./message.js";
 import { money } from "./money.js";
 import { said, timeOf } from "./timeline.js";
@@ -62,7 +62,7 @@ export class OfferCard {
     const { offer, people, me } = row;
     const status = this.#status;
     const last = offer.history.at(-1);
-    this.el.className = `row deal ${row.mine ? "mine" : "theirs"}${row.first ? " first" : ""}`;
+    restyle(this.el, ["row", "deal", row.mine ? "mine" : "theirs", row.first && "first"]);
     Object.assign(this.el.dataset, { seq: row.seq, status, version: offer.version, tick: row.tick });
     this.#part("headline", said(last, people[last.by]));
     this.#part("status", STATUS[status]);
