@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contract import chat, chat_commands
-from contract.registry import Command, Endpoint
+from contract.registry import Endpoint, mirror
 
 _CONVERSATIONS = "/api/v1/chat/conversations"
 _ONE = f"{_CONVERSATIONS}/{{conversation_id}}"
@@ -21,22 +21,18 @@ HISTORY_PAGE = Endpoint(
 )
 
 
-def _mirror(method: str, path: str, command: Command, returns: str | None = None, status: int = 200) -> Endpoint:
-    return Endpoint(method, path, command.doc, "chat", command=command, returns=returns, status=status)  # type: ignore[arg-type]
-
-
 MIRRORS = (
-    _mirror("GET", _CONVERSATIONS, chat_commands.LIST),
-    _mirror("POST", _CONVERSATIONS, chat_commands.CREATE, "conversation", 201),
-    _mirror("GET", _ONE, chat_commands.GET, "conversation"),
-    _mirror("PATCH", _ONE, chat_commands.UPDATE, "conversation"),
-    _mirror("POST", f"{_ONE}/members", chat_commands.MEMBERS, "conversation"),
-    _mirror("POST", f"{_ONE}/messages", chat_commands.SEND, "message", 201),
-    _mirror("POST", f"{_ONE}/delivered", chat_commands.DELIVERED, "receipt"),
-    _mirror("POST", f"{_ONE}/read", chat_commands.READ, "receipt"),
-    _mirror("PATCH", _MESSAGE, chat_commands.EDIT, "message"),
-    _mirror("DELETE", _MESSAGE, chat_commands.DELETE, "message"),
-    _mirror("POST", f"{_MESSAGE}/reactions", chat_commands.REACT, "message"),
-    _mirror("GET", "/api/v1/chat/search", chat_commands.SEARCH),
-    _mirror("POST", "/api/v1/chat/sync", chat_commands.SYNC),
+    mirror("GET", _CONVERSATIONS, "chat", chat_commands.LIST),
+    mirror("POST", _CONVERSATIONS, "chat", chat_commands.CREATE, "conversation", 201),
+    mirror("GET", _ONE, "chat", chat_commands.GET, "conversation"),
+    mirror("PATCH", _ONE, "chat", chat_commands.UPDATE, "conversation"),
+    mirror("POST", f"{_ONE}/members", "chat", chat_commands.MEMBERS, "conversation"),
+    mirror("POST", f"{_ONE}/messages", "chat", chat_commands.SEND, "message", 201),
+    mirror("POST", f"{_ONE}/delivered", "chat", chat_commands.DELIVERED, "receipt"),
+    mirror("POST", f"{_ONE}/read", "chat", chat_commands.READ, "receipt"),
+    mirror("PATCH", _MESSAGE, "chat", chat_commands.EDIT, "message"),
+    mirror("DELETE", _MESSAGE, "chat", chat_commands.DELETE, "message"),
+    mirror("POST", f"{_MESSAGE}/reactions", "chat", chat_commands.REACT, "message"),
+    mirror("GET", "/api/v1/chat/search", "chat", chat_commands.SEARCH),
+    mirror("POST", "/api/v1/chat/sync", "chat", chat_commands.SYNC),
 )

@@ -12,7 +12,7 @@ from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Times
 
 Purpose = Literal["payable", "receivable"]
 TransferKind = Literal["single", "pending", "post", "void", "expire"]
-PaymentStatus = Literal["pending", "succeeded", "failed"]
+PaymentStatus = Literal["pending", "succeeded"]
 DisputeStatus = Literal["open", "won", "lost"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -78,7 +78,6 @@ class Payment(Resource):
     reference: str | None
     checkout_url: str | None
     transfer_id: str | None
-    failure: str | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -209,9 +208,7 @@ DISPUTE = Command(
     "Objects to a payment of the caller's: what is left of it is held back until an administrator decides.",
     ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
 )  # fmt: skip
-PAYMENT_EVENT = Event(
-    "finance:payment", "/finance", PaymentData, "A payment of the user's has gone through, or failed."
-)
+PAYMENT_EVENT = Event("finance:payment", "/finance", PaymentData, "A payment of the user's has gone through.")
 DISPUTE_EVENT = Event(
     "finance:dispute", "/finance", DisputeData, "A dispute of the user's, or against them, is new or decided."
 )

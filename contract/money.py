@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from contract.types import END, Payload
+from contract.types import END, Payload, Resource
 
 # A price or a payment; sums stay within what JavaScript can count to.
 AMOUNT_MAX = 10**12
@@ -31,7 +31,7 @@ class PositiveMoney(Payload):
     currency: Currency
 
 
-class Money(Payload):
+class Money(Resource):
     """An amount, as the server sends it."""
 
     amount: int

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import Amount, Money, Price
-from contract.registry import Command, Endpoint, Event, Rate
+from contract.registry import Command, Event, Rate, mirror
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
 Status = Literal["pending", "accepted", "fulfilled", "cancelled", "declined", "withdrawn", "expired"]
@@ -209,15 +209,11 @@ _OFFERS = "/api/v1/offers"
 _ONE = f"{_OFFERS}/{{offer_id}}"
 
 
-def _mirror(method: str, path: str, command: Command, returns: str | None = None, status: int = 200) -> Endpoint:
-    return Endpoint(method, path, command.doc, "offers", command=command, returns=returns, status=status)  # type: ignore[arg-type]
-
-
 MIRRORS = (
-    _mirror("GET", _OFFERS, LIST),
-    _mirror("POST", _OFFERS, CREATE, "offer", 201),
-    _mirror("GET", _ONE, GET, "offer"),
-    _mirror("POST", f"{_ONE}/respond", RESPOND, "offer"),
-    _mirror("POST", f"{_ONE}/fulfil", FULFIL, "offer"),
-    _mirror("POST", f"{_ONE}/cancel", CANCEL, "offer"),
+    mirror("GET", _OFFERS, "offers", LIST),
+    mirror("POST", _OFFERS, "offers", CREATE, "offer", 201),
+    mirror("GET", _ONE, "offers", GET, "offer"),
+    mirror("POST", f"{_ONE}/respond", "offers", RESPOND, "offer"),
+    mirror("POST", f"{_ONE}/fulfil", "offers", FULFIL, "offer"),
+    mirror("POST", f"{_ONE}/cancel", "offers", CANCEL, "offer"),
 )

@@ -133,6 +133,14 @@ class Endpoint:
         return tuple(dict.fromkeys((*self.errors, *auth, *body, *COMMON_ERRORS)))
 
 
+def mirror(
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"], path: str, tag: str, command: Command,
+    returns: str | None = None, status: int = 200,
+) -> Endpoint:  # fmt: skip
+    """The endpoint that does what a command does."""
+    return Endpoint(method, path, command.doc, tag, command=command, returns=returns, status=status)
+
+
 COMMANDS: dict[str, Command] = {}
 EVENTS: dict[tuple[str, str], Event] = {}
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {}

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from contract import offers as contract
 from contract import rules as rules_contract
-from contract.rooms import user_room
-from handlers.base import Namespace
 from handlers.gate import Gate
-from models.context import Context
+from handlers.personal import PersonalNamespace
 from models.offers.actions import Offers
 from models.rules.actions import Rules
-from realtime.connections import Connection
-from realtime.rooms import Member, Rooms
+from realtime.rooms import Rooms
 
 
-class OffersNamespace(Namespace):
+class OffersNamespace(PersonalNamespace):
     name = "/offers"
 
     def __init__(self, gate: Gate, rooms: Rooms, offers: Offers, rules: Rules) -> None:
-        super().__init__(gate)
-        self._rooms = rooms
+        super().__init__(gate, rooms)
         self.bind(contract.CREATE, offers.create)
         self.bind(contract.RESPOND, offers.respond)
         self.bind(contract.FULFIL, offers.fulfil)
@@ -30,6 +26,3 @@ class OffersNamespace(Namespace):
         self.bind(rules_contract.RULES, rules.list_mine)
         self.bind(rules_contract.SET_RULE, rules.put)
         self.bind(rules_contract.DELETE_RULE, rules.delete)
-
-    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
-        self._rooms.enter(member.sid, user_room(context.user_id), self.name)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from contract import system
-from contract.rooms import user_room
-from handlers.base import Namespace
 from handlers.gate import Gate
-from models.context import Context
+from handlers.personal import PersonalNamespace
 from models.notifications.actions import Notifications
-from realtime.connections import Connection
-from realtime.rooms import Member, Rooms
+from realtime.rooms import Rooms
 
 
-class SystemNamespace(Namespace):
+class SystemNamespace(PersonalNamespace):
     name = "/system"
 
     def __init__(self, gate: Gate, rooms: Rooms, notifications: Notifications) -> None:
-        super().__init__(gate)
-        self._rooms = rooms
+        super().__init__(gate, rooms)
         self.bind(system.NOTIFICATIONS, notifications.list_mine)
         self.bind(system.NOTIFICATIONS_READ, notifications.mark_read)
         self.bind(system.PREFERENCES, notifications.preferences)
-
-    async def entered(self, connection: Connection, member: Member, context: Context) -> None:
-        self._rooms.enter(member.sid, user_room(context.user_id), self.name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from contract.errors import ParleyError
 from contract.identity import Role
@@ -38,6 +41,11 @@ class Client:
     ip: str | None
     user_agent: str | None
     request_id: str
+
+
+def fingerprint(*parts: Any) -> str:
+    """Tells a repeat from another request under the same client_id."""
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 
 def require_administrator(context: Context) -> None:

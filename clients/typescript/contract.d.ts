@@ -641,11 +641,10 @@ export interface Payment {
   user_id: string;
   amount: Money;
   method: string;
-  status: "failed" | "pending" | "succeeded";
+  status: "pending" | "succeeded";
   reference: string | null;
   checkout_url: string | null;
   transfer_id: string | null;
-  failure: string | null;
   created_at: string;
   updated_at: string;
 }
@@ -1192,7 +1191,7 @@ export interface FinanceCommands {
 }
 
 export interface FinanceEvents {
-  /** A payment of the user's has gone through, or failed. */
+  /** A payment of the user's has gone through. */
   "finance:payment": (payload: PaymentData) => void;
   /** A dispute of the user's, or against them, is new or decided. */
   "finance:dispute": (payload: DisputeData) => void;

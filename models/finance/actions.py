@@ -7,11 +7,11 @@ from datetime import datetime
 
 from contract import finance as contract
 from contract.errors import invalid
-from contract.rooms import user_room
 from contract.types import parse_time
 from models.context import Context, require_administrator
 from models.ledger.actions import Ledger
 from models.ledger.document import account_id, to_account, to_entry
+from models.ledger.telling import tell_changed
 from models.paging import decode_cursor, encode_cursor
 from models.users.actions import Users
 from realtime.publisher import Publisher
@@ -65,11 +65,9 @@ class Finance:
         account, changed = await self._ledger.set_limit(
             payload.user_id, payload.currency, payload.amount, context.user_id, payload.reason
         )
-        view = to_account(account)
         if changed:
-            told = contract.CreditChanged(account=view, transfer=None)
-            await self._publisher.publish(contract.CREDIT_CHANGED, [user_room(payload.user_id)], told)
-        return view
+            await tell_changed(self._publisher, [account], None)
+        return to_account(account)
 
 
 async def _count_while(true: Callable[[int], Awaitable[bool]], last: int) -> int:

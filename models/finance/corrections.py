@@ -9,12 +9,13 @@ from __future__ import annotations
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from models.context import Context, now, require_administrator
+from models.context import Context, fingerprint, now, require_administrator
 from models.finance.document import dispute_id, to_dispute
 from models.finance.store import DisputeStore
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
-from models.ledger.document import fingerprint, owner_of, to_account, to_transfer
+from models.ledger.document import owner_of, to_transfer
+from models.ledger.telling import tell_changed
 from realtime.publisher import Publisher
 from storage.mongo import Database, Document, Transaction
 
@@ -49,7 +50,7 @@ class Corrections:
 
         async with self._ledger.turn(_accounts(original)):
             transfer, accounts, repeated = await self._database.transact(work)
-        await self._tell(transfer, accounts)
+        await tell_changed(self._publisher, accounts, transfer)
         data = contract.TransferData(transfer=to_transfer(transfer))
         if repeated:
             data.duplicate = True
@@ -93,7 +94,7 @@ class Corrections:
         if hold is None:
             data.duplicate = True
             return data
-        await self._tell(hold, accounts)
+        await tell_changed(self._publisher, accounts, hold)
         await self._tell_dispute(dispute, context.origin)
         return data
 
@@ -119,7 +120,7 @@ class Corrections:
 
         dispute, transfer, accounts = await self._database.transact(work)
         if transfer is not None:
-            await self._tell(transfer, accounts)
+            await tell_changed(self._publisher, accounts, transfer)
             await self._tell_dispute(dispute, None)
         return to_dispute(dispute)
 
@@ -141,11 +142,6 @@ class Corrections:
             given += one["amount"] if end is None else end["amount"] if end["kind"] == "post" else 0
         left: int = original["amount"] - given
         return left
-
-    async def _tell(self, transfer: Document, accounts: list[Document]) -> None:
-        for account in accounts:
-            changed = contract.CreditChanged(account=to_account(account), transfer=to_transfer(transfer))
-            await self._publisher.publish(contract.CREDIT_CHANGED, [user_room(account["owner_id"])], changed)
 
     async def _tell_dispute(self, dispute: Document, origin: str | None) -> None:
         rooms = [user_room(dispute["user_id"]), user_room(dispute["against_id"])]

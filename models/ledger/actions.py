@@ -3,8 +3,8 @@
 Invariants, whatever happens at once: debits equal credits; nobody owes more than their limit through a transfer; a
 hold is ended once; a key is one transfer. They are checked on what a transaction has read, and what it has read cannot
 change before it commits: two that meet on an account are done one after the other, whichever process they are in.
-Transfers that stand alone go together with others of the moment (`storage.batch`), so a hot account pays one
-transaction for many of them.
+Transfers that stand alone (nothing makes any so far: offers and payments move money as a part of more) go together with
+others of the moment (`storage.batch`), so a hot account pays one transaction for many of them.
 """
 
 from __future__ import annotations

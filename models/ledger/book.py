@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.errors import ParleyError
+from contract.finance import TransferKind
 from contract.money import TOTAL_MAX as BALANCE_MAX
+from models.context import fingerprint
 from models.ledger.document import (
     BALANCES,
-    Kind,
     available,
-    fingerprint,
     hash_of,
     new_account,
     transfer_id,
@@ -38,7 +38,7 @@ class Draft:
     """
 
     key: str
-    kind: Kind
+    kind: TransferKind
     code: str
     by: str
     debit: str = ""
@@ -127,7 +127,7 @@ class Book:
             raise ParleyError("credit_limit_exceeded", details=details)
 
 
-def _moves(kind: Kind, amount: int, pending: int) -> tuple[int, int]:
+def _moves(kind: TransferKind, amount: int, pending: int) -> tuple[int, int]:
     """(what it adds to pending, what it adds to posted), on both sides alike."""
     if kind == "single":
         return 0, amount
@@ -137,7 +137,7 @@ def _moves(kind: Kind, amount: int, pending: int) -> tuple[int, int]:
 
 
 def _moved(account: Document, side: str, moves: tuple[int, int]) -> list[int]:
-    balances = {name: int(account[name]) for name in BALANCES}
+    balances = {name: account[name] for name in BALANCES}
     balances[f"{side}_pending"] += moves[0]
     balances[f"{side}_posted"] += moves[1]
     return list(balances.values())

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from pymongo import IndexModel
@@ -34,7 +34,6 @@ from contract.types import format_time
 from storage.mongo import Document
 
 INDEXES = {
-    "ledger_accounts": [IndexModel([("owner_id", 1)])],
     "ledger_transfers": [
         IndexModel([("debit.account", 1), ("debit.seq", 1)], unique=True),
         IndexModel([("credit.account", 1), ("credit.seq", 1)], unique=True),
@@ -44,8 +43,7 @@ INDEXES = {
     "ledger_limits": [IndexModel([("account", 1), ("number", 1)], unique=True)],
 }
 
-Purpose = Literal["payable", "receivable", "clearing", "fees"]
-Kind = Literal["single", "pending", "post", "void", "expire"]
+Purpose = Literal["payable", "receivable", "clearing"]
 Side = Literal["debit", "credit"]
 BALANCES = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 GENESIS = "0" * 64
@@ -91,10 +89,6 @@ def hash_of(transfer: Document) -> str:
     """Of everything but the hash itself, the hashes before it included."""
     content = {name: value for name, value in transfer.items() if name != "hash"}
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
-
-
-def fingerprint(*parts: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 
 def to_account(account: Document) -> Account:

@@ -72,7 +72,7 @@ class LedgerStore:
                 raise Again from error
             raise
 
-    async def set_limit(self, account: Document, change: Document | None, limit: int, session: Transaction) -> None:
+    async def set_limit(self, account: Document, change: Document, limit: int, session: Transaction) -> None:
         """`change`: for the audit trail."""
         try:
             if account["seq"] == account["limits"] == 0:
@@ -82,16 +82,11 @@ class LedgerStore:
             await self._accounts.update_one(
                 {"_id": account["_id"]}, {"$set": {"limit": limit}, "$inc": {"limits": 1}}, session=session
             )
-            if change is not None:
-                await self._limits.insert_one(change, session=session)
+            await self._limits.insert_one(change, session=session)
         except DuplicateKeyError as error:
             raise Again from error
 
     # Reading
-
-    async def of_owner(self, owner_id: str) -> list[Document]:
-        found: list[Document] = await self._accounts.find({"owner_id": owner_id}).to_list(None)
-        return found
 
     async def entries(self, account: str, after_seq: int, up_to_seq: int) -> list[tuple[Side, Document]]:
         """(which side of it the account is, the transfer) with after_seq < seq <= up_to_seq, falling."""

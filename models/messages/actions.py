@@ -9,10 +9,10 @@ import msgspec
 
 from contract import chat, chat_commands
 from contract.errors import ErrorDetail, ParleyError, invalid
-from models.context import Context, now
+from models.context import Context, fingerprint, now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import draft, payload_hash, placed, split_id
+from models.messages.document import draft, placed, split_id
 from models.messages.log import Log
 from models.messages.store import ClientIdTaken as ClientIdTaken
 from models.messages.store import MessageStore, WordStore
@@ -58,7 +58,7 @@ class Messages:
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions,
-            fingerprint=payload_hash(payload.conversation_id, text, payload.reply_to, mentions),
+            fingerprint=fingerprint(payload.conversation_id, text, payload.reply_to, mentions),
         )  # fmt: skip
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
         if mentions and data.duplicate is not True:
@@ -77,10 +77,10 @@ class Messages:
         await self._store.insert(message, session)
         return message
 
-    async def repeated(self, sender_id: str, client_id: str, fingerprint: str) -> Document | None:
+    async def repeated(self, sender_id: str, client_id: str, print_: str) -> Document | None:
         """The message of this client_id, if there is one. Raises idempotency_mismatch if it is another's payload."""
         found = await self._store.find_sent(sender_id, client_id)
-        if found is not None and found["payload_hash"] != fingerprint:
+        if found is not None and found["payload_hash"] != print_:
             raise ParleyError("idempotency_mismatch")
         return found
 

@@ -21,14 +21,11 @@ something else now, which search looks at themselves; a conversation that has an
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-import msgspec
 from pymongo import IndexModel
 
 from storage.mongo import Document
@@ -81,10 +78,6 @@ def words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text).casefold()
     found = dict.fromkeys(word[:WORD_CHARS_MAX] for word in _WORD.findall(folded))
     return list(found)[:WORDS_MAX]
-
-
-def payload_hash(*parts: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 
 def draft(

@@ -16,10 +16,9 @@ from contract import rules as rules_contract
 from contract.errors import ParleyError, invalid
 from contract.money import TOTAL_MAX
 from contract.rooms import user_room
-from models.context import Context, new_id, now
+from models.context import Context, fingerprint, new_id, now
 from models.conversations.actions import Conversations
 from models.messages.actions import ClientIdTaken, Messages
-from models.messages.document import payload_hash
 from models.offers.document import as_of, other_party, status_at, to_offer
 from models.offers.figures import figures
 from models.offers.machine import SYSTEM
@@ -55,8 +54,8 @@ class Offers:
     # Commands
 
     async def create(self, context: Context, payload: contract.CreateOffer) -> contract.OfferData:
-        fingerprint = payload_hash("offer:create", payload)
-        if (repeated := await self._repeated(context, payload.client_id, fingerprint)) is not None:
+        print_ = fingerprint("offer:create", payload)
+        if (repeated := await self._repeated(context, payload.client_id, print_)) is not None:
             return repeated
         conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
         other = _other(conversation, context.user_id, payload.to_user_id)
@@ -71,11 +70,11 @@ class Offers:
             "expires_at": at + timedelta(seconds=payload.expires_in_s), "hold_id": None, "captured": None,
             "history": [], "created_at": at, "updated_at": at,
         }  # fmt: skip
-        wish = Wish("create", context.user_id, context.user_id, 0, payload.client_id, fingerprint)
+        wish = Wish("create", context.user_id, context.user_id, 0, payload.client_id, print_)
         try:
             await self._steps.first(offer, wish, payload.note)
         except ClientIdTaken:
-            return await self._repeat(context, payload.client_id, fingerprint)
+            return await self._repeat(context, payload.client_id, print_)
         return await self._tell(context.origin, offer, None)
 
     async def respond(self, context: Context, payload: contract.RespondOffer) -> contract.OfferData:
@@ -145,9 +144,8 @@ class Offers:
         action: contract.Action,
         payload: contract.RespondOffer | contract.FulfilOffer | contract.CancelOffer,
     ) -> Wish:
-        fingerprint = payload_hash(f"offer:{action}", payload)
-        user_id = context.user_id
-        return Wish(action, user_id, user_id, payload.version, payload.client_id, fingerprint, payload.note)
+        user_id, print_ = context.user_id, fingerprint(f"offer:{action}", payload)
+        return Wish(action, user_id, user_id, payload.version, payload.client_id, print_, payload.note)
 
     async def _require(self, user_id: str, offer_id: str) -> Document:
         offer = await self._store.find(offer_id)
@@ -216,16 +214,16 @@ class Offers:
 
     # Telling
 
-    async def _repeated(self, context: Context, client_id: str, fingerprint: str) -> contract.OfferData | None:
+    async def _repeated(self, context: Context, client_id: str, print_: str) -> contract.OfferData | None:
         """What the command got the first time, if this is not the first."""
-        message = await self._messages.repeated(context.user_id, client_id, fingerprint)
+        message = await self._messages.repeated(context.user_id, client_id, print_)
         if message is None:
             return None
         offer = await self._require(context.user_id, message["offer"]["offer_id"])
         return contract.OfferData(offer=to_offer(as_of(offer, message["offer"]["version"]), now()), duplicate=True)
 
-    async def _repeat(self, context: Context, client_id: str, fingerprint: str) -> contract.OfferData:
-        data = await self._repeated(context, client_id, fingerprint)
+    async def _repeat(self, context: Context, client_id: str, print_: str) -> contract.OfferData:
+        data = await self._repeated(context, client_id, print_)
         if data is None:
             raise ParleyError("conflict")
         return data

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from contract import finance, offers
+from contract import offers
 from contract.errors import ParleyError, invalid
-from contract.rooms import user_room
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
-from models.ledger.document import account_id, to_account, to_transfer
+from models.ledger.document import account_id
+from models.ledger.telling import tell_changed
 from realtime.publisher import Publisher
 from storage.mongo import Document, Transaction
 
@@ -74,10 +74,7 @@ class Settlement:
 
     async def tell(self, moved: Moved) -> None:
         """Each of the two hears of their own account."""
-        transfer = to_transfer(moved.transfer)
-        for account in moved.accounts:
-            changed = finance.CreditChanged(account=to_account(account), transfer=transfer)
-            await self._publisher.publish(finance.CREDIT_CHANGED, [user_room(account["owner_id"])], changed)
+        await tell_changed(self._publisher, moved.accounts, moved.transfer)
 
 
 def _accounts(offer: Document) -> tuple[str, str]:

@@ -150,8 +150,7 @@ class Steps:
             fields |= moved.fields
         stepped = {**offer, **fields}
         step = _entry(stepped, wish)
-        size = len(msgspec.json.encode([*offer["history"], step]))
-        if wish.action == "counter" and size > contract.HISTORY_BYTES_MAX:
+        if wish.action == "counter" and _size([*offer["history"], step]) > contract.HISTORY_BYTES_MAX:
             raise ParleyError("offer_closed", "The history of this offer is as large as one may be.")
         await self._store.step(offer, fields, step, session)
         if status == "pending":
@@ -190,6 +189,10 @@ def _entry(offer: Document, wish: Wish) -> Document:
         **table, "action": wish.action, "by": wish.by, "note": wish.note, "rule_ids": wish.rule_ids,
         "at": offer["updated_at"],
     }  # fmt: skip
+
+
+def _size(history: list[Document]) -> int:
+    return len(msgspec.json.encode(history))
 
 
 def _plain(offer: Document) -> dict[str, Any]:

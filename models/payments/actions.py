@@ -1,7 +1,6 @@
 """Paying what one owes. The ledger moves when the provider has confirmed, and exactly once.
 
     pending --confirmed--> succeeded, with its transfer in the same transaction
-    pending --refused--> failed --confirmed after all--> succeeded
 
 A confirmation may come as often as it likes, to whichever process: the payment's state and the transfer's key, which is
 made from the payment's id, let there be one.
@@ -15,11 +14,12 @@ from typing import Any
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from models.context import Context, now, require_administrator
+from models.context import Context, fingerprint, now, require_administrator
 from models.jobs.actions import Jobs
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
-from models.ledger.document import account_id, fingerprint, to_account, to_transfer
+from models.ledger.document import account_id
+from models.ledger.telling import tell_changed
 from models.payments.document import payment_id, to_payment
 from models.payments.store import PaymentStore
 from providers.payments import Charge, PaymentProvider
@@ -61,7 +61,7 @@ class Payments:
             payment = {
                 "_id": identifier, "user_id": context.user_id, "amount": amount, "currency": currency,
                 "method": payload.method, "status": "pending", "reference": None, "checkout_url": None,
-                "transfer_id": None, "failure": None, "fingerprint": print_, "created_at": at, "updated_at": at,
+                "transfer_id": None, "fingerprint": print_, "created_at": at, "updated_at": at,
             }  # fmt: skip
             if not await self._store.insert(payment):
                 payment = await self._require(identifier)  # the same, at the same moment
@@ -119,7 +119,7 @@ class Payments:
             if current["status"] == "succeeded":
                 return current, [], None
             (transfer,), accounts = await self._ledger.apply([wanted], session)
-            fields = {"status": "succeeded", "transfer_id": transfer["_id"], "failure": None, "updated_at": now()}
+            fields = {"status": "succeeded", "transfer_id": transfer["_id"], "updated_at": now()}
             changed = await self._store.change(current, fields, session)
             if changed is None:
                 raise Again
@@ -129,11 +129,9 @@ class Payments:
             payment, accounts, transfer = await self._database.transact(work)
         view = to_payment(payment)
         if transfer is not None:
-            room = [user_room(payment["user_id"])]
-            account = next(one for one in accounts if one["_id"] == user_account)
-            changed = contract.CreditChanged(account=to_account(account), transfer=to_transfer(transfer))
-            await self._publisher.publish(contract.PAYMENT_EVENT, room, contract.PaymentData(payment=view))
-            await self._publisher.publish(contract.CREDIT_CHANGED, room, changed)
+            told = contract.PaymentData(payment=view)
+            await self._publisher.publish(contract.PAYMENT_EVENT, [user_room(payment["user_id"])], told)
+            await tell_changed(self._publisher, accounts, transfer)
         return view
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:

@@ -1,7 +1,7 @@
 """The payment document.
 
-    {_id, user_id, amount, currency, method, status: pending | succeeded | failed, reference, checkout_url, transfer_id,
-     failure, fingerprint, created_at, updated_at}
+    {_id, user_id, amount, currency, method, status: pending | succeeded, reference, checkout_url, transfer_id,
+     fingerprint, created_at, updated_at}
 
 `_id` is made from the user and their client_id, so a repeat is the same payment.
 """
@@ -34,7 +34,6 @@ def to_payment(document: Document) -> Payment:
         reference=document["reference"],
         checkout_url=document["checkout_url"],
         transfer_id=document["transfer_id"],
-        failure=document["failure"],
         created_at=format_time(document["created_at"]),
         updated_at=format_time(document["updated_at"]),
     )

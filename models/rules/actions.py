@@ -55,7 +55,7 @@ class Rules:
     # For offers
 
     async def has_any(self, seller_id: str, session: Transaction) -> bool:
-        return any(rule["enabled"] for rule in await self._store.of_seller(seller_id, session))
+        return await self._store.any_enabled(seller_id, session)
 
     async def decide(self, offer: Document) -> Decision | None:
         """What the seller's rules say of the offer; None if nothing."""

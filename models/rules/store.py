@@ -13,6 +13,10 @@ class RuleStore:
         found: list[Document] = await self._rules.find({"seller_id": seller_id}, session=session).to_list(None)
         return sorted(found, key=lambda rule: (rule["currency"], rule["sku"] or ""))
 
+    async def any_enabled(self, seller_id: str, session: Transaction) -> bool:
+        query = {"seller_id": seller_id, "enabled": True}
+        return await self._rules.find_one(query, {"_id": 1}, session=session) is not None
+
     async def put(self, document: Document, session: Transaction) -> None:
         await self._rules.replace_one({"_id": document["_id"]}, document, upsert=True, session=session)
 

@@ -11,7 +11,8 @@ import pytest
 from contract.catalogue import ENDPOINTS
 from contract.errors import ERRORS
 from contract.registry import Endpoint
-from tests.contract.bad_input import EXAMPLES, Stage, check_error
+from tests.contract.bad_input import EXAMPLES, check_error
+from tests.contract.stage import Stage
 from tests.rest.client import Answer, Http
 from tests.support import PASSWORD
 

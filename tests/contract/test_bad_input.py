@@ -15,19 +15,8 @@ import pytest_asyncio
 
 from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES, RESERVED_EVENTS
-from tests.contract.bad_input import (
-    COMMAND_NAMES,
-    EXAMPLES,
-    Bad,
-    Stage,
-    bad_values,
-    brief,
-    check_error,
-    required,
-    settings_for_tests,
-    staged,
-    where,
-)
+from tests.contract.bad_input import COMMAND_NAMES, EXAMPLES, Bad, bad_values, brief, check_error, required, where
+from tests.contract.stage import Stage, settings_for_tests, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 every_command = pytest.mark.parametrize("name", COMMAND_NAMES)

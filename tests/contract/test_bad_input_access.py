@@ -12,7 +12,8 @@ import pytest_asyncio
 from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES
 from models.paging import encode_cursor
-from tests.contract.bad_input import EXAMPLES, Stage, check_error, settings_for_tests, staged, where
+from tests.contract.bad_input import EXAMPLES, check_error, where
+from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.support import Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,7 +15,8 @@ from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES
 from security.secret import make_key
 from security.tokens import Tokens
-from tests.contract.bad_input import COMMAND_NAMES, EXAMPLES, Stage, check_error, settings_for_tests, staged, where
+from tests.contract.bad_input import COMMAND_NAMES, EXAMPLES, check_error, where
+from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.support import SECRET, Raw, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

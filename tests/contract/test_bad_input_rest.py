@@ -15,8 +15,9 @@ from contract.catalogue import ENDPOINTS
 from contract.registry import Endpoint
 from contract.types import Empty
 from server import BODY_BYTES_MAX
-from tests.contract.bad_input import Bad, Stage, bad_values, brief, settings_for_tests, staged
+from tests.contract.bad_input import Bad, bad_values, brief
 from tests.contract.rest_input import REST_EXAMPLES, check, check_headers, example, send, split, those
+from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.rest.client import Http, http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,8 +12,9 @@ from contract.catalogue import ENDPOINTS
 from contract.registry import RATE_TIERS
 from security.secret import make_key
 from security.tokens import Tokens
-from tests.contract.bad_input import Stage, check_error, settings_for_tests, staged
+from tests.contract.bad_input import check_error
 from tests.contract.rest_input import ALL, check, check_headers, example, send, those
+from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.rest.client import Http, http
 from tests.support import SECRET, serving
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench.clients import Person
-from models.context import now
-from models.messages.document import draft, payload_hash, placed
+from models.context import fingerprint, now
+from models.messages.document import draft, placed
 from models.messages.store import MessageStore
 from settings import Settings
 from storage.mongo import Database
@@ -54,7 +54,7 @@ async def leave_behind(url: str, name: str, conversation_id: str, sender_id: str
         text = f"unheard {seq}"
         made = draft(
             sender_id, f"lost-{seq}", "text", text, now(), origin="a connection that is gone",
-            fingerprint=payload_hash(conversation_id, text, None, []),
+            fingerprint=fingerprint(conversation_id, text, None, []),
         )  # fmt: skip
         documents.append(placed(conversation_id, seq, made))
     assert await MessageStore(database).append(documents) == (count, None)
