@@ -42,9 +42,11 @@ check: install-dev
 	$(BIN)/python -m contract --check
 	$(BIN)/python -m pytest tests/tidy
 
+# More than there are processors, since most tests wait for something. One to read along: make test AT_ONCE=0
+AT_ONCE ?= 3
 test: install-dev
 	@tests/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal
 
 contract: install
 	$(BIN)/python -m contract

@@ -101,7 +101,7 @@ class Server:
                 "loop_lag_ms": lambda: round(self.lag.seconds * 1000, 3),
             },
         )  # fmt: skip
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
         self.app = self._http()
 
     def _namespaces(self) -> None:
@@ -156,8 +156,7 @@ class Server:
         await self.domain.typing.start()
         if self.runner is not None:
             await self.runner.start()
-        if self.database.embedded:
-            self._heartbeat = asyncio.create_task(self.database.heartbeat_forever(), name="transactions")
+        self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def drain(self) -> None:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
@@ -168,7 +167,7 @@ class Server:
     async def stop(self) -> None:
         """Whatever of it fails, because the database has just gone perhaps, the rest is done."""
         self.lag.stop()
-        await end(self._heartbeat)
+        await end(self._tending)
         for part in (
             *([self.runner] if self.runner is not None else []),
             self.domain.typing,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from bson import Int64
+from bson import Binary, Int64
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import IndexModel, WriteConcern
@@ -29,6 +29,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from contract.errors import ParleyError
+from storage.abandoned import Abandoned
 
 CALL_TIMEOUT_MS = 10_000
 Document = dict[str, Any]
@@ -39,8 +40,6 @@ Result = TypeVar("Result")
 TRANSACTION_S = 8.0
 RETRY_MIN_S = 0.002
 RETRY_MAX_S = 0.1
-# A client that died in a transaction holds its locks until another one runs: nobody must wait for that long.
-HEARTBEAT_S = 20.0
 
 
 class _Integers(TypeDecoder):
@@ -80,6 +79,7 @@ class Database:
         self._db = self._client.get_database(
             name, CODECS, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
         )
+        self._abandoned = Abandoned(self._db["transacting"], self._kill)
         self.embedded = False
 
     async def connect(self, wait_s: float = 30.0) -> None:
@@ -110,6 +110,7 @@ class Database:
         deadline = time.monotonic() + TRANSACTION_S
         wait_s = RETRY_MIN_S
         async with await self._client.start_session() as session:
+            await self._abandoned.use(_key(session))
             while True:
                 try:
                     session.start_transaction(
@@ -120,6 +121,8 @@ class Database:
                     return result
                 except (PyMongoError, Again) as error:
                     await _abort(session)
+                    if isinstance(error, ConnectionFailure):
+                        self._abandoned.not_ended(_key(session))  # and the driver does not say that it could not abort
                     if isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError"):
                         raise
                     if time.monotonic() > deadline:
@@ -130,12 +133,12 @@ class Database:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
 
-    async def heartbeat_forever(self) -> None:
-        """For the embedded database, see HEARTBEAT_S."""
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            with contextlib.suppress(PyMongoError, ParleyError):
-                await self.transact(lambda session: self._db["heartbeat"].find_one({}, session=session))
+    async def tend_forever(self) -> None:
+        """Ends what processes that died left open; for as long as the process lives."""
+        await self._abandoned.tend_forever()
+
+    async def _kill(self, sessions: list[Binary]) -> None:
+        await self._client.admin.command({"killSessions": [{"id": key} for key in sessions]})
 
     async def create_indexes(self, declared: Mapping[str, Sequence[IndexModel]]) -> None:
         """Creates what is missing; one that exists is left alone by the server."""
@@ -170,6 +173,11 @@ async def _commit(session: Transaction, deadline: float) -> None:
             if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(RETRY_MAX_S)
+
+
+def _key(session: Transaction) -> Binary:
+    key: Binary = session.delegate.session_id["id"]
+    return key
 
 
 async def _abort(session: Transaction) -> None:

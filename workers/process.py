@@ -39,15 +39,14 @@ class Worker:
             Tokens(keys, settings.access_token_ttl_s), self._passwords, lambda: (),
         )  # fmt: skip
         self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE)
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
         await self.adapter.start()
         await self.runner.start()
-        if self.database.embedded:
-            self._heartbeat = asyncio.create_task(self.database.heartbeat_forever(), name="transactions")
+        self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def stop(self) -> None:
         """What is being done is finished first, as far as the drain time goes."""
@@ -55,7 +54,7 @@ class Worker:
             await self.runner.stop(self._drain_s)
         except Exception as error:  # its jobs are due again when their leases are over
             log.warning("jobs could not be given back: %s", error)
-        await end(self._heartbeat)
+        await end(self._tending)
         for part in (self.domain.repair, self.domain.conversations, self.adapter):
             try:
                 await part.stop()
