@@ -33,6 +33,7 @@ class Settings:
     mongo_db: str = "parley"
     redis_url: str | None = field(default=None, repr=False)
     route: str = ""
+    worker_port: int = 0  # 0: a worker process has none
     jwt_secret: str | None = field(default=None, repr=False)
     jwt_secret_previous: str | None = field(default=None, repr=False)
     rate_limit_scale: float = 1.0
@@ -86,6 +87,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         mongo_db=env.get("MONGO_DB") or "parley",
         redis_url=env.get("REDIS_URL") or None,
         route=env.get("ROUTE", ""),
+        worker_port=_whole(env, "WORKER_PORT", 0, 0, 65535),
         jwt_secret=env.get("JWT_SECRET") or None,
         jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS") or None,
         rate_limit_scale=_number(env, "RATE_LIMIT_SCALE", 1.0, 0, 1e6),

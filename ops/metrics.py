@@ -35,8 +35,9 @@ SEQ_CONFLICTS = Counter("parley_seq_conflicts_total", "Sequence numbers another 
 PRESENCE_USERS = Gauge("parley_present_users", "Users with a connection to this process")
 JOBS = Counter("parley_jobs_total", "Jobs tried by this process", ["kind", "outcome"])
 JOB_SECONDS = Histogram("parley_job_seconds", "Seconds a job took", ["kind"])
-JOBS_DUE = Gauge("parley_jobs_due", "Jobs whose time has come, up to 200, as this process saw last")
+JOBS_DUE = Gauge("parley_jobs_due", "Jobs whose time has come, in all, up to 10,000")
 JOBS_OLDEST = Gauge("parley_jobs_oldest_seconds", "For how long the oldest of them has been due")
+JOBS_DEAD = Gauge("parley_jobs_dead", "Jobs that failed too often and wait for an operator, up to 10,000")
 ERRORS = Counter("parley_internal_errors_total", "Unexpected exceptions answered with internal_error")
 
 

@@ -71,6 +71,11 @@ def main() -> int:
     except (configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError) as error:
         print(f"parley worker cannot start: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno is None or "address" not in str(error).lower():
+            raise
+        print(f"parley worker cannot start: {error.strerror or error}; choose another WORKER_PORT", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import signal
 
 from domain import INDEXES, Domain
+from ops.health import Health
 from ops.tasks import end
 from realtime import adapters
 from realtime.history import History
@@ -17,6 +18,7 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from settings import Settings
 from storage.mongo import Database
+from workers.port import Port
 from workers.runner import Runner
 from workers.tasks import SCHEDULE, tasks
 
@@ -40,16 +42,21 @@ class Worker:
         )  # fmt: skip
         self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE)
         self._tending: asyncio.Task[None] | None = None
+        self._health = Health({"database": self.database.ping_ms, "redis": self.adapter.ping_ms}, {})
+        self._port = Port(self._health, settings.host, settings.worker_port) if settings.worker_port else None
 
     async def start(self) -> None:
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
         await self.adapter.start()
+        if self._port is not None:
+            await self._port.start()
         await self.runner.start()
         self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def stop(self) -> None:
         """What is being done is finished first, as far as the drain time goes."""
+        self._health.draining = True
         try:
             await self.runner.stop(self._drain_s)
         except Exception as error:  # its jobs are due again when their leases are over
@@ -60,6 +67,8 @@ class Worker:
                 await part.stop()
             except Exception:
                 log.exception("stopping %s failed", type(part).__name__)
+        if self._port is not None:
+            await self._port.stop()
         self._passwords.close()
         self.database.close()
 

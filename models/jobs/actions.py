@@ -65,6 +65,10 @@ class Jobs:
         """Of other kinds a newer version knows: they wait for a worker of it."""
         return await self._store.due(now(), kinds)
 
+    async def depth(self) -> tuple[int, int]:
+        """How many are due, and how many are dead."""
+        return await self._store.depth(now())
+
     async def take(self, job_id: str, run_at: datetime, worker: str) -> Document | None:
         job = await self._store.take(job_id, run_at, now() + timedelta(seconds=LEASE_S), worker)
         if job is not None and job["attempts"] > DEATHS_MAX and not job["_id"].startswith(SCHEDULED):

@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError
 from storage.mongo import Database, Document, Transaction
 
 DUE_MAX = 200
+COUNTED_MAX = 10_000
 
 
 class JobStore:
@@ -30,6 +31,12 @@ class JobStore:
         query = {"state": "waiting", "run_at": {"$lte": at}, "kind": {"$in": list(kinds)}}
         found = await self._jobs.find(query, {"run_at": 1}).sort("run_at", 1).limit(DUE_MAX).to_list(None)
         return [(job["_id"], job["run_at"]) for job in found]
+
+    async def depth(self, at: datetime) -> tuple[int, int]:
+        """How many are due, and how many are dead; of each COUNTED_MAX at most."""
+        due: int = await self._jobs.count_documents({"state": "waiting", "run_at": {"$lte": at}}, limit=COUNTED_MAX)
+        dead: int = await self._jobs.count_documents({"state": "dead"}, limit=COUNTED_MAX)
+        return due, dead
 
     async def take(self, job_id: str, run_at: datetime, until: datetime, worker: str) -> Document | None:
         """None if someone else was faster."""

@@ -13,9 +13,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from bench.processes import ROOT
 from bench.redis_server import RedisServer
 from models.context import now
+from storage.embedded import free_port
 from storage.mongo import Database
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
@@ -148,6 +151,41 @@ async def test_a_poisoned_job_is_kept_and_replayed(tmp_path: Path, mongo_url: st
     assert (found["state"], found["attempts"]) == ("waiting", 0)
     assert dead("--replay-all").returncode == 0
     database.close()
+
+
+async def test_a_worker_with_a_port_tells_how_it_is(tmp_path: Path, mongo_url: str, redis_url: str) -> None:
+    env = {
+        "MONGO_URL": mongo_url, "MONGO_DB": f"t_{secrets.token_hex(6)}", "REDIS_URL": redis_url,
+        "WORKER_PORT": str(free_port()),
+    }  # fmt: skip
+    database = Database(mongo_url, env["MONGO_DB"], single=True)
+    at = now()
+    job = {"kind": "of.tomorrow", "payload": {}, "run_at": at, "created_at": at, "attempts": 8, "taken": 8}
+    states = ("dead", "dead", "dead", "waiting", "waiting")  # those that wait are of a kind that it does not know
+    await database.collection("jobs").insert_many(
+        [{"_id": f"j_{n}", "state": state, "worker": None, "error": None, **job} for n, state in enumerate(states)]
+    )
+    database.close()
+    worker = WorkerProcess(tmp_path / "w", **env).start()
+    url = f"http://127.0.0.1:{env['WORKER_PORT']}"
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+            async with session.get(f"{url}/api/v1/health/live") as response:
+                assert await response.json() == {"status": "ok"}
+            async with session.get(f"{url}/api/v1/health/ready") as response:
+                assert (response.status, (await response.json())["status"]) == (200, "ready")
+            shown = ""
+            while not {"parley_jobs_dead 3.0", "parley_jobs_due 2.0"} <= set(shown.splitlines()):
+                await asyncio.sleep(0.1)
+                async with session.get(f"{url}/metrics") as response:
+                    shown = await response.text()
+        second = subprocess.run(
+            [sys.executable, "-m", "workers"], cwd=ROOT, env={**worker._env, "DATA_DIR": str(tmp_path / "w2")},
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        assert (second.returncode, "choose another WORKER_PORT" in second.stderr) == (1, True), second.stderr
+    finally:
+        assert worker.end(signal.SIGTERM) == 0
 
 
 def test_without_redis_a_worker_says_why_it_does_not_start(tmp_path: Path) -> None:

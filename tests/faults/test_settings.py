@@ -22,6 +22,7 @@ PRODUCTION = {"PARLEY_ENV": "production", "JWT_SECRET": GOOD, "MONGO_URL": "mong
         ({"PORT": "-1"}, "PORT"),
         ({"PORT": "nan"}, "PORT"),
         ({"PORT": "80.5"}, "PORT"),
+        ({"WORKER_PORT": "eighty"}, "WORKER_PORT"),
         ({"MONGO_URL": "mongodb://db/"}, "JWT_SECRET"),
         ({"JWT_SECRET": "short"}, "JWT_SECRET"),
         ({"JWT_SECRET": GOOD[:-1]}, "JWT_SECRET"),
