@@ -103,9 +103,9 @@ class Domain:
             receipts=Receipts(self.conversations, store, publisher),
             search=Search(store, index, self.conversations),
         )
-        self.ledger = Ledger(LedgerStore(database), database)
-        self.finance = Finance(self.ledger, self.users, publisher)
         self.jobs = Jobs(JobStore(database), adapter.bus)
+        self.ledger = Ledger(LedgerStore(database), database, self.jobs)
+        self.finance = Finance(self.ledger, self.users, publisher)
         self.reports = Reports(self.finance, self.ledger, self.users)
         self.corrections = Corrections(DisputeStore(database), database, self.ledger, publisher)
         providers = {provider.name: provider for provider in (ConsolePayments(),)}

@@ -18,11 +18,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.watching import percentile
+from models.jobs.actions import Jobs
+from models.jobs.store import JobStore
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
 from models.ledger.document import INDEXES, account_id
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
+from realtime.bus import MemoryBus
 from storage.embedded import EmbeddedMongo
 from storage.mongo import Database
 
@@ -34,7 +37,7 @@ class Bench:
     def __init__(self, database: Database, at_once: int, seconds: float) -> None:
         self.database = database
         self.store = LedgerStore(database)
-        self.ledger = Ledger(self.store, database)
+        self.ledger = Ledger(self.store, database, Jobs(JobStore(database), MemoryBus()))
         self.at_once = at_once
         self.seconds = seconds
         self._numbers = itertools.count()

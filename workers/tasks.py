@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain import Domain
+from models.ledger.actions import EXPIRE
 from workers.runner import Task
 
 # Kind → how often, in seconds.
@@ -11,6 +12,7 @@ SCHEDULE = {"upkeep.sessions": 3600.0}
 
 def tasks(domain: Domain) -> dict[str, Task]:
     return {
+        EXPIRE: domain.finance.expire,
         "offer.answer": domain.offers.answer,
         "offer.expire": domain.offers.expire,
         "payment.confirm": domain.payments.confirm,

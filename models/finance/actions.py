@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 from contract import finance as contract
 from contract.errors import invalid
@@ -56,6 +57,13 @@ class Finance:
             return bool(transfer["created_at"] < moment)
 
         return await _count_while(older, last)
+
+    async def expire(self, what: dict[str, Any]) -> None:
+        """The job of a hold that ends by itself: {"transfer_id"}."""
+        transfer = await self._ledger.expire(what["transfer_id"])
+        if transfer is not None:
+            accounts = [await self._ledger.account(transfer[side]["account"]) for side in ("debit", "credit")]
+            await tell_changed(self._publisher, accounts, transfer)
 
     async def set_credit_limit(self, context: Context, payload: contract.SetCreditLimit) -> contract.Account:
         require_administrator(context)

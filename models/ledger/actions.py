@@ -3,8 +3,9 @@
 Invariants, whatever happens at once: debits equal credits; nobody owes more than their limit through a transfer; a
 hold is ended once; a key is one transfer. They are checked on what a transaction has read, and what it has read cannot
 change before it commits: two that meet on an account are done one after the other, whichever process they are in.
-Transfers that stand alone (nothing makes any so far: offers and payments move money as a part of more) go together with
-others of the moment (`storage.batch`), so a hot account pays one transaction for many of them.
+Transfers that stand alone (so far only expiries: offers and payments move money as a part of more) go together with
+others of the moment (`storage.batch`), so a hot account pays one transaction for many of them. A hold may have an end
+of its own, `expires_at`: a job that is written with it releases what was not posted or voided until then.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from weakref import WeakValueDictionary
 from contract.errors import ParleyError
 from contract.money import TOTAL_MAX as BALANCE_MAX
 from models.context import now
+from models.jobs.actions import Jobs
 from models.ledger.book import Book, Draft
 from models.ledger.document import Side, account_id, new_account, transfer_id
 from models.ledger.store import LedgerStore, concerned
 from storage.batch import Batches
 from storage.mongo import Database, Document, Transaction
 
+EXPIRE = "hold.expire"
+
 
 class Ledger:
-    def __init__(self, store: LedgerStore, database: Database) -> None:
+    def __init__(self, store: LedgerStore, database: Database, jobs: Jobs) -> None:
         self._store = store
         self._database = database
+        self._jobs = jobs
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._singles = Batches(self._transfer_many)
 
@@ -39,7 +44,7 @@ class Ledger:
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-        await self._store.save(book, session)
+        await self._save(book, session)
         return [outcome for outcome in outcomes if not isinstance(outcome, Exception)], list(book.accounts.values())
 
     async def transfer(self, draft: Draft) -> Document:
@@ -49,10 +54,16 @@ class Ledger:
     async def _transfer_many(self, drafts: Sequence[Draft]) -> list[Document | Exception]:
         async def work(session: Transaction) -> list[Document | Exception]:
             book, outcomes = await self._apply(drafts, session)
-            await self._store.save(book, session)
+            await self._save(book, session)
             return outcomes
 
         return await self._database.transact(work)
+
+    async def _save(self, book: Book, session: Transaction) -> None:
+        await self._store.save(book, session)
+        for transfer in book.transfers:
+            if transfer["expires_at"] is not None:
+                await self._jobs.add(EXPIRE, {"transfer_id": transfer["_id"]}, session, transfer["expires_at"])
 
     async def _apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[Book, list[Document | Exception]]:
         done = await self._store.transfers([draft.id for draft in drafts], session)
@@ -92,6 +103,20 @@ class Ledger:
         elif draft.pending_id is not None:
             ends[draft.pending_id] = made
         return made
+
+    async def expire(self, identifier: str) -> Document | None:
+        """Ends a hold whose time is over. None if it was posted or voided in time."""
+        hold = (await self._store.transfers([identifier]))[identifier]
+        draft = Draft(
+            key=f"expire:{identifier}", kind="expire", code=hold["code"], by="system", pending_id=identifier,
+            about=hold["about"],
+        )  # fmt: skip
+        try:
+            return await self.transfer(draft)
+        except ParleyError as error:
+            if error.code == "hold_closed" and error.details is not None:  # it says what ended it
+                return None
+            raise
 
     @contextlib.asynccontextmanager
     async def turn(self, accounts: Collection[str]) -> AsyncIterator[None]:

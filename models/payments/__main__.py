@@ -28,7 +28,8 @@ async def _confirm(settings: configuration.Settings, url: str, payment_id: str) 
     database = Database(url, settings.mongo_db)
     try:
         await database.connect()
-        ledger, jobs = Ledger(LedgerStore(database), database), Jobs(JobStore(database), MemoryBus())
+        jobs = Jobs(JobStore(database), MemoryBus())
+        ledger = Ledger(LedgerStore(database), database, jobs)
         payments = Payments(PaymentStore(database), database, ledger, jobs, {}, Publisher(MemoryManager()))
         await payments.expect_confirmation(payment_id, "operator")
     finally:

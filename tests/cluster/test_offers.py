@@ -16,11 +16,14 @@ import pytest
 from bench.chaos.processes import Mongo
 from bench.clients import CommandError, Person
 from bench.redis_server import RedisServer
+from models.jobs.actions import Jobs
+from models.jobs.store import JobStore
 from models.ledger.actions import Ledger
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
 from models.offers.proof import check_holds
 from models.offers.store import OfferStore
+from realtime.bus import MemoryBus
 from storage.embedded import URL_OPTIONS, free_port
 from storage.mongo import Database
 from tests.cluster.test_across import Scene, two_processes
@@ -47,7 +50,8 @@ class Books:
         self.database = Database(url, name, single=True)
 
     async def credit(self, person: Person, limit: int) -> None:
-        ledger = Ledger(LedgerStore(self.database), self.database)
+        jobs = Jobs(JobStore(self.database), MemoryBus())
+        ledger = Ledger(LedgerStore(self.database), self.database, jobs)
         await ledger.set_limit(person.account.id, "USD", limit, "admin", "a test")
 
     async def check(self) -> tuple[Counter[str], int]:

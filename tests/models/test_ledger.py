@@ -12,11 +12,14 @@ import pytest
 
 from contract.errors import ParleyError
 from models.context import now
+from models.jobs.actions import Jobs
+from models.jobs.store import JobStore
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
 from models.ledger.document import INDEXES, account_id, available
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
+from realtime.bus import MemoryBus
 from storage.mongo import Database, Document
 
 
@@ -26,7 +29,7 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.store = LedgerStore(database)
-        self.ledger = Ledger(self.store, database)
+        self.ledger = Ledger(self.store, database, Jobs(JobStore(database), MemoryBus()))
         self.buyer_id = f"u_{secrets.token_hex(6)}"
         self.buyer = account_id(self.buyer_id, "USD", "payable")
         self.seller = account_id(f"u_{secrets.token_hex(6)}", "USD", "receivable")
@@ -152,7 +155,7 @@ async def test_several_transfers_are_all_done_or_none(desk: Desk) -> None:
 
 async def test_of_many_at_once_as_many_succeed_as_the_limit_covers(desk: Desk) -> None:
     """Two ledgers, as two processes would have, and both ways of getting there."""
-    other = Ledger(desk.store, desk.database)
+    other = Ledger(desk.store, desk.database, Jobs(JobStore(desk.database), MemoryBus()))
 
     async def alone(ledger: Ledger) -> Any:
         async with ledger.turn([desk.buyer]):

@@ -21,12 +21,15 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from contract.errors import ParleyError
+from models.jobs.actions import Jobs
+from models.jobs.store import JobStore
 from models.ledger import book as book_module
 from models.ledger.actions import Ledger
 from models.ledger.book import Book, Draft
 from models.ledger.document import BALANCES, INDEXES, account_id
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
+from realtime.bus import MemoryBus
 from storage.mongo import Database, Document
 
 DECLARED = {"credit_limit_exceeded", "hold_closed", "amount_exceeded", "idempotency_mismatch", "not_found"}
@@ -55,7 +58,8 @@ class Table:
         await self.database.connect()
         await self.database.create_indexes(INDEXES)
         self.store = LedgerStore(self.database)
-        self.ledgers = [Ledger(self.store, self.database) for _ in range(2)]
+        jobs = Jobs(JobStore(self.database), MemoryBus())
+        self.ledgers = [Ledger(self.store, self.database, jobs) for _ in range(2)]
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)

@@ -6,12 +6,17 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from bench.processes import ROOT
 from contract.identity import Register
+from models.context import now
+from models.ledger.actions import EXPIRE
+from models.ledger.book import Draft
+from models.ledger.document import account_id
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
 from server import Server
@@ -85,6 +90,34 @@ async def test_a_payment_is_posted_once_however_often_it_is_confirmed(desk: Desk
     assert len([name for name, _ in heard.all if name == "finance:payment"]) == 1
     again = await desk.pay(600)
     assert again == {"payment": answers[0].body, "duplicate": True}
+    assert await desk.whole()
+
+
+def hold(desk: Desk, key: str, expires_in_s: float) -> Draft:
+    debit = account_id(desk.ben.account.id, "USD", "payable")
+    credit = account_id(desk.ada.account.id, "USD", "receivable")
+    return Draft(
+        key=key, kind="pending", code="offer", by="a test", debit=debit, credit=credit, amount=200,
+        expires_at=now() + timedelta(seconds=expires_in_s),
+    )  # fmt: skip
+
+
+async def test_a_hold_with_an_end_is_released_by_itself(desk: Desk) -> None:
+    ledger = desk.server.domain.ledger
+    heard = Heard(desk.ben, "finance:credit_changed")
+    lapsing = await ledger.transfer(hold(desk, "lapsing", 0.5))
+    posted = await ledger.transfer(hold(desk, "posted", 0.5))
+    end = Draft(key="end", kind="post", code="offer", by="a test", amount=50, pending_id=posted["_id"])
+    await ledger.transfer(end)
+    assert await desk.credit() == (200, 1050, 250)
+    changed = await heard.wait("finance:credit_changed")
+    assert (changed["transfer"]["kind"], changed["transfer"]["pending_id"]) == ("expire", lapsing["_id"])
+    assert changed["account"]["available_credit"] == 450
+    assert await desk.credit() == (0, 1050, 450)
+    async with asyncio.timeout(5):
+        while await desk.server.database.collection("jobs").find_one({"kind": EXPIRE}) is not None:
+            await asyncio.sleep(0.05)
+    assert len(heard.all) == 1  # what was posted in time is left alone
     assert await desk.whole()
 
 
