@@ -11,6 +11,7 @@ import { said, timeOf } from "./timeline.js";
 const PARTS = ["headline", "status", "parties", "items", "sum", "terms", "note", "turn", "countdown", "error", "answers", "meta"];
 const STATUS = { pending: "Pending", accepted: "Accepted", fulfilled: "Fulfilled", cancelled: "Cancelled", declined: "Declined", withdrawn: "Withdrawn", expired: "Expired" };
 const ACTIONS = { accept: "Accept", counter: "Counter", decline: "Decline", withdraw: "Withdraw", fulfil: "Mark as fulfilled", cancel: "Cancel the deal" };
+const ASKED_MS = 5000;
 const LIVE = { status: { role: "status" }, error: { role: "alert" }, countdown: { role: "timer" }, items: { role: "list" } };
 
 /** The steps that this person may take; the server decides, this only saves the asking. */
@@ -84,7 +85,12 @@ export class OfferCard {
 
   #button(action, disabled) {
     return h(action === "accept" ? "button.primary" : "button.answer", { type: "button", disabled, "data-testid": `offer-${action}`,
-      onclick: ({ currentTarget }) => (action === "counter" ? this.act.counter(this.row, currentTarget, (more) => this.step(action, more)) : this.step(action)) }, ACTIONS[action]);
+      onclick: ({ currentTarget }) => this.#press(action, currentTarget) }, ACTIONS[action]);
+  }
+
+  #press(action, button) {
+    if (action === "counter") this.act.counter(this.row, button, (more) => this.step(action, more));
+    else if (action !== "cancel" || sure(button)) this.step(action);
   }
 
   /** Takes a step; what the server has against it is shown here, and returned. */
@@ -117,6 +123,19 @@ export class OfferCard {
     this.parts[name].hidden = !value;
     this.parts[name].replaceChildren(...(value ? render(value).filter(Boolean) : []));
   }
+}
+
+/** A deal that is cancelled stays so: the first press only asks, for as long as one needs to read it. */
+function sure(button) {
+  if (button.dataset.asked) return true;
+  const text = button.textContent;
+  button.dataset.asked = "yes";
+  button.textContent = "Press again to cancel";
+  setTimeout(() => {
+    delete button.dataset.asked;
+    button.textContent = text;
+  }, ASKED_MS);
+  return false;
 }
 
 function itemOf({ title, quantity, unit, unit_price, total }) {

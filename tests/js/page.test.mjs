@@ -306,6 +306,27 @@ test("a haggle of four rounds ends in a deal on credit, which both see and the b
   await page.context().close();
 });
 
+test("a deal is cancelled by the second press, and its hold released", async () => {
+  const page = await open();
+  await startDemo(page);
+  await giveCredit(await userOf(page, "left"), 10_000);
+  await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]]);
+  await onTable(page, 1, "pending", "$40.00");
+  await card(page, "right").getByTestId("offer-accept").click();
+  await onTable(page, 2, "accepted", "$40.00");
+  await credit(page, "left", "$40.00 held, $0.00 owed, $60.00 of $100.00 available");
+  await card(page, "left").getByTestId("offer-cancel").click();
+  await card(page, "left").getByRole("button", { name: "Press again to cancel" }).waitFor();
+  await onTable(page, 2, "accepted", "$40.00");
+  await card(page, "left").getByRole("button", { name: "Cancel the deal" }).waitFor(); // it asks for a while only
+  await card(page, "left").getByTestId("offer-cancel").click();
+  await card(page, "left").getByTestId("offer-cancel").click();
+  await onTable(page, 3, "cancelled", "$40.00");
+  await credit(page, "left", "$0.00 held, $0.00 owed, $100.00 of $100.00 available");
+  clean(page);
+  await page.context().close();
+});
+
 test("an answer to a stale version shows the offer as it is now", async () => {
   const page = await open();
   await startDemo(page);
