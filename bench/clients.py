@@ -26,10 +26,11 @@ EventListener = Callable[[Json], None]
 MessageListener = Callable[[Json, bool], None]  # (message, fetched): fetched by sync rather than told by an event
 
 CHAT = "/chat"
+OFFERS = "/offers"
 ACK_TIMEOUT_S = 30.0
 RETURN_TIMEOUT_S = 60.0
 GAP_GRACE_S = 1.0  # an own acknowledgement may overtake another's event for a moment; that is not yet a gap
-NAMESPACE_OF = {"notification": "/system", "offer": "/offers"}  # the others are named as their commands
+NAMESPACE_OF = {"notification": "/system", "offer": OFFERS}  # the others are named as their commands
 
 
 class ConnectionDroppedError(Exception):

@@ -6,6 +6,7 @@ get nothing, buys the proposer theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ def items(share: dict[str, int]) -> list[Json]:
     ]
 
 
-async def give_credit(rest: Rest, token: str, people: list[Person]) -> None:
+async def give_credit(rest: Rest, token: str, people: Sequence[Person]) -> None:
     """`token`: an administrator's."""
     for person in people:
         path = f"/api/v1/admin/users/{person.account.id}/credit-limit"

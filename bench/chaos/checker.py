@@ -10,7 +10,8 @@ Promises (docs/chaos.md says the same in prose):
 - true: what anyone was told is what is stored, and was theirs to hear;
 - told: when all is well again every device has everything without having asked;
 - up: no process ends by itself, and one that gets SIGTERM ends with code 0;
-- calm: `bench.chaos.calm`.
+- calm: `bench.chaos.calm`;
+- settled: `bench.chaos.settled`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from itertools import pairwise
 from bench.chaos.calm import lost_in_calm
 from bench.chaos.evidence import Evidence, Violation
 from bench.chaos.journal import Acked, Essence, Handed, Head, Heard, Journal, Record, Sent
+from bench.chaos.settled import settled
 
 AROUND_S = 15.0
 
@@ -30,7 +32,7 @@ def check(evidence: Evidence) -> list[Violation]:
     found: list[Violation] = []
     for promise in (
         kept, numbered, sent_once, heard_once_in_order, handed_once_in_order, sent_in_order, true, told, repeated,
-        ended, lost_in_calm,
+        ended, lost_in_calm, settled,
     ):  # fmt: skip
         found += promise(evidence)
     return sorted(found, key=lambda violation: violation.at)
@@ -60,14 +62,14 @@ def numbered(evidence: Evidence) -> Iterator[Violation]:
 
 
 def sent_once(evidence: Evidence) -> Iterator[Violation]:
-    """No client_id of a sender has two messages, and no id."""
+    """No client_id of a sender has two messages, and no id. What the server says in somebody's name has none."""
     for name in ("client_id", "id"):
         first: dict[tuple[str, str], tuple[str, int]] = {}
         for conversation in evidence.conversations.values():
             for message in conversation.messages:
                 key = (message.sender_id, message.client_id) if name == "client_id" else ("", message.id)
-                before = first.setdefault(key, (conversation.id, message.seq))
-                if before != (conversation.id, message.seq):
+                before = first.setdefault(key, (conversation.id, message.seq)) if key[1] else None
+                if before and before != (conversation.id, message.seq):
                     text = f"its {name} {key[1]} is also that of {before[0]} #{before[1]}"
                     yield Violation("once", text, conversation.id, message.seq)
 

@@ -23,6 +23,7 @@ from bench.chaos.journal import Acked, Down, Essence, Failed, Handed, Head, Hear
 from bench.clients import (
     CHAT,
     GAP_GRACE_S,
+    OFFERS,
     Account,
     CommandError,
     ConnectionDroppedError,
@@ -46,7 +47,7 @@ class Device(Person):
     """`cursors`: everything up to here was handed to the application."""
 
     def __init__(self, name: str, url: str, account: Account) -> None:
-        super().__init__(Rest(url), account)
+        super().__init__(Rest(url), account, (CHAT, OFFERS))
         self.journal = Journal(name, account.id)
         self._handlers = self._socket.handlers  # of every socket that is still listened to
         self.connection = 0
@@ -105,6 +106,8 @@ class Device(Person):
             await http.close()
 
     def _connected(self, namespace: str) -> None:
+        if namespace != CHAT:
+            return
         self.journal.records.append(Up(time.perf_counter(), self.connection))
         self._up = True
         self._online.set()
@@ -128,11 +131,13 @@ class Device(Person):
 
     # Sending
 
-    async def until_answered(self, command: str, payload: Json, deadline: float = float("inf")) -> Json:
+    async def until_answered(
+        self, command: str, payload: Json, deadline: float = float("inf"), namespace: str = CHAT
+    ) -> Json:
         """Repeats what may be repeated. Raises what came last once the deadline, on `perf_counter`, has passed."""
         while True:
             try:
-                return (await self._attempt(command, payload, CHAT)).data
+                return (await self._attempt(command, payload, namespace)).data
             except (CommandError, ConnectionDroppedError) as error:
                 hopeless = isinstance(error, CommandError) and error.code not in RETRYABLE
                 if hopeless or time.perf_counter() > deadline:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.chaos.faults import Done
-from bench.chaos.journal import Essence, Journal
+from bench.chaos.journal import Essence, Journal, Json
 
 
 class Lacking(NamedTuple):
@@ -31,14 +31,54 @@ class Repeat(NamedTuple):
     error: str = ""
 
 
+Outcome = tuple[str, int, str]  # an offer's id, version and status
+
+
+class Step(NamedTuple):
+    """A step of an offer that someone tried to take.
+
+    `answer`: the offer then. `refused`: the code of an error that is final.
+    """
+
+    at: float
+    device: str
+    user_id: str
+    conversation: str  # "" where it is not known
+    client_id: str
+    action: str
+    answer: Outcome | None = None
+    refused: str = ""
+
+    @property
+    def known(self) -> bool:
+        return self.answer is not None or self.refused != ""
+
+
+class StoredStep(NamedTuple):
+    """A step as a message tells of it; `outcome` as in Step."""
+
+    seq: int
+    sender_id: str
+    client_id: str
+    action: str
+    outcome: Outcome
+
+    @classmethod
+    def of(cls, message: Json) -> StoredStep:
+        step = message["offer"]
+        outcome = step["offer_id"], step["version"], step["status"]
+        return cls(message["seq"], message["sender_id"], message["client_id"] or "", step["action"], outcome)
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """As a fresh client reads it at the end."""
+    """As a fresh client reads it at the end. `steps`: what the messages of kind `offer` tell of."""
 
     id: str
     members: frozenset[str]
     last_seq: int
     messages: tuple[Essence, ...]
+    steps: tuple[StoredStep, ...] = ()
 
     def at(self, seq: int) -> Essence | None:
         """Where it should be, or wherever it is in a history that is broken."""
@@ -60,6 +100,10 @@ class Evidence:
     offline: Sequence[str] = ()  # devices that could not come back
     repeats: Sequence[Repeat] = ()
     ends: Sequence[str] = ()  # of processes that ended by themselves, or not as a SIGTERM should make them
+    steps: Sequence[Step] = ()
+    repeated_steps: Sequence[Step] = ()  # what some of them were answered when they were repeated after the run
+    offers: dict[str, Json] = field(default_factory=dict)  # as a fresh client gets them
+    books: Sequence[str] = ()  # what is wrong with the ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ class Faults:
             await self._to_people(fault)
         elif fault.kind == "redis-cut":
             await self._cut_subscribers(fault)
-        elif fault.thing == "redis":
-            await _to_part(fault, self._cluster.redis)
+        elif fault.thing in ("redis", "worker"):
+            await _to_part(fault, self._cluster.redis if fault.thing == "redis" else self._cluster.worker)
         elif fault.thing == "database":
             await self._to_database(fault)
         else:

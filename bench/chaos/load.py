@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 
+from bench.chaos.dealing import Dealing
 from bench.chaos.device import Device
 from bench.clients import CHAT, CommandError, ConnectionDroppedError, Json
 from bench.replay import Dialogue, Turn
@@ -49,31 +50,35 @@ class Unanswered:
 
 
 class Load:
-    """`unanswered` by client_id, `answered` likewise with the acknowledgement's data."""
+    """`unanswered` by client_id, `answered` likewise with the acknowledgement's data. `dealing` has the offers."""
 
     def __init__(self, humans: list[Human], dialogues: list[Dialogue], seed: int) -> None:
-        self._humans = humans
+        self.humans = humans
         self._dialogues: Iterator[Dialogue] = chain.from_iterable(repeat(dialogues))
         self._seed = seed
         self._count = 0
-        self._stopping = False
-        self._deadline = float("inf")
+        self.stopping = False
+        self.deadline = float("inf")
         self._tasks: list[asyncio.Task[None]] = []
         self.unanswered: dict[str, Unanswered] = {}
         self.answered: dict[str, Unanswered] = {}
         self.given_up = 0
+        self.dealing = Dealing(self)
 
     def start(self) -> None:
-        pairs, groups = max(1, len(self._humans) // 3), max(1, len(self._humans) // 12)
+        pairs, groups = max(1, len(self.humans) // 3), max(1, len(self.humans) // 12)
         for number in range(pairs + groups):
             chance = random.Random(f"{self._seed} table {number}")
             work = self._pairs(chance) if number < pairs else self._groups(chance)
             self._tasks.append(asyncio.create_task(work))
+        for number in range(pairs // 3 + 1):
+            chance = random.Random(f"{self._seed} dealers {number}")
+            self._tasks.append(asyncio.create_task(self.dealing.table(chance)))
 
     async def stop(self) -> None:
         """Nobody begins to say anything; what is under way may still be answered for a while."""
-        self._stopping = True
-        self._deadline = time.perf_counter() + LAST_ANSWERS_S
+        self.stopping = True
+        self.deadline = time.perf_counter() + LAST_ANSWERS_S
         _, late = await asyncio.wait(self._tasks, timeout=LAST_ANSWERS_S)
         for task in late:
             task.cancel()
@@ -83,12 +88,12 @@ class Load:
 
     async def _pairs(self, chance: random.Random) -> None:
         """Two who wait for each other's words."""
-        while not self._stopping:
-            both, dialogue = chance.sample(self._humans, 2), next(self._dialogues)
-            name, conversation = await self._open(chance, both)
+        while not self.stopping:
+            both, dialogue = chance.sample(self.humans, 2), next(self._dialogues)
+            name, conversation = await self.open(chance, both)
             last = 0
             for number, turn in enumerate(dialogue.turns):
-                if self._stopping or conversation is None:
+                if self.stopping or conversation is None:
                     break
                 speaker = chance.choice(both[turn.by].devices)
                 if not await self._hears(speaker, conversation, last):
@@ -101,17 +106,17 @@ class Load:
         for _ in range(SEEN_TRIES):
             if await speaker.has(conversation, seq, timeout_s=1.0):
                 return True
-            if self._stopping:
+            if self.stopping:
                 return False
         self.given_up += 1
         return False
 
     async def _groups(self, chance: random.Random) -> None:
         """Several talk at once, and nobody waits."""
-        while not self._stopping:
-            size = min(chance.randint(GROUP_MIN, GROUP_MAX), len(self._humans))
-            people, dialogue = chance.sample(self._humans, size), next(self._dialogues)
-            name, conversation = await self._open(chance, people)
+        while not self.stopping:
+            size = min(chance.randint(GROUP_MIN, GROUP_MAX), len(self.humans))
+            people, dialogue = chance.sample(self.humans, size), next(self._dialogues)
+            name, conversation = await self.open(chance, people)
             if conversation is not None:
                 turns = iter(enumerate(dialogue.turns))
                 talks = [self._talk(chance, people, conversation, name, turns) for _ in range(TALKERS)]
@@ -126,13 +131,13 @@ class Load:
         turns: Iterator[tuple[int, Turn]],
     ) -> None:
         for number, turn in turns:
-            if self._stopping:
+            if self.stopping:
                 return
             await asyncio.sleep(chance.uniform(*PAUSE_S))
             device = chance.choice(chance.choice(people).devices)
             await self._say(chance, device, conversation, f"{name}-{number}", turn.text)
 
-    async def _open(self, chance: random.Random, people: list[Human]) -> tuple[str, str | None]:
+    async def open(self, chance: random.Random, people: list[Human]) -> tuple[str, str | None]:
         """(a name for what is said in it, the id of a new conversation), or None where that failed."""
         self._count += 1
         name = f"chaos-{self._count}"
@@ -140,7 +145,7 @@ class Load:
         payload = {"type": "group", "participant_ids": others, "title": name, "client_id": name}
         device = chance.choice(people[0].devices)
         try:
-            data = await device.until_answered("chat:create", payload, self._deadline)
+            data = await device.until_answered("chat:create", payload, self.deadline)
         except (CommandError, ConnectionDroppedError):  # the journal has it
             return name, None
         return name, str(data["conversation"]["id"])
@@ -163,7 +168,7 @@ class Load:
         unanswered = self.unanswered[payload["client_id"]] = Unanswered(device, payload)
         try:
             if patient:
-                data = await device.until_answered("chat:send", payload, self._deadline)
+                data = await device.until_answered("chat:send", payload, self.deadline)
             else:
                 data = (await device._attempt("chat:send", payload, CHAT)).data
         except (CommandError, ConnectionDroppedError):  # the journal has it

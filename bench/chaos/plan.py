@@ -17,14 +17,14 @@ WARM_SHARE, WARM_MAX_S = 0.05, 10.0
 CALM_SHARE, CALM_MIN_S, CALM_MAX_S = 0.3, 8.0, 60.0
 BUSY_SHARE_MAX = 0.6  # of the time, one thing may be in trouble
 # Bugs that the servers can be given instead, to see that they are found: `bench.chaos.planted`.
-PLANTS = ("drop", "twice", "swap", "forget")
+PLANTS = ("drop", "twice", "swap", "forget", "keep")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`shortest` and `longest` in seconds; `after_s`: what its end takes, such as starting again.
 
-    `of`: "web", "redis" and "database" are in trouble one fault at a time, "people" in any number.
+    `of`: "web", "worker", "redis" and "database" are in trouble one fault at a time, "people" in any number.
     """
 
     name: str
@@ -41,6 +41,8 @@ KINDS = {
         Kind("web-kill", "web", 1, 5, 3, "kill -9 of a web process, started again after a while"),
         Kind("web-stop", "web", 1, 20, 0, "SIGSTOP of a web process for a while"),
         Kind("web-term", "web", 0, 0, 6, "SIGTERM of a web process, started again once it has ended"),
+        Kind("worker-kill", "worker", 1, 5, 3, "kill -9 of the worker process, started again after a while"),
+        Kind("worker-stop", "worker", 1, 20, 0, "SIGSTOP of the worker process for a while"),
         Kind("redis-kill", "redis", 1, 30, 1, "kill -9 of Redis, started again after a while"),
         Kind("redis-stop", "redis", 1, 10, 0, "SIGSTOP of Redis for a while"),
         Kind("redis-cut", "redis", 0, 0, 1, "the subscriber connections of a web process are cut"),

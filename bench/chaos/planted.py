@@ -8,7 +8,8 @@ mend them:
 - `twice`: a message is delivered twice;
 - `swap`: a message is delivered behind the next one of its conversation.
 
-- `forget`: a message is acknowledged and told of, and was never stored.
+- `forget`: a message is acknowledged and told of, and was never stored;
+- `keep`: the hold of a cancelled deal is not released.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import server
 from bench.chaos.plan import PLANTS
 from models.messages.store import MessageStore
+from models.offers.settlement import Moved, Settlement
 from realtime.websocket import WebSocketLink
 
 _EVENT = re.compile(rb'42/chat,\["chat:(message|head)",.*?"conversation_id":"([^"]+)"', re.DOTALL)
@@ -107,10 +109,19 @@ def plant_in_store(lucky: Callable[[], bool]) -> None:
     MessageStore.append = planted_append  # type: ignore[method-assign]
 
 
+def plant_in_settlement(lucky: Callable[[], bool]) -> None:
+    settle = Settlement.settle
+
+    async def planted_settle(self: Settlement, offer: Any, action: Any, *rest: Any) -> Moved | None:
+        return None if action == "cancel" and lucky() else await settle(self, offer, action, *rest)
+
+    Settlement.settle = planted_settle  # type: ignore[method-assign, assignment]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos.planted", description="A server with a bug in it.")
     parser.add_argument("plant", choices=PLANTS)
-    parser.add_argument("one_in", type=int, help="how often: once in so many deliveries, or messages")
+    parser.add_argument("one_in", type=int, help="how often: once in so many deliveries, messages or cancellations")
     options = parser.parse_args()
     chance = random.Random()
 
@@ -119,6 +130,8 @@ def main() -> int:
 
     if options.plant == "forget":
         plant_in_store(lucky)
+    elif options.plant == "keep":
+        plant_in_settlement(lucky)
     else:
         plant_in_links(options.plant, lucky)
     return server.main()

@@ -176,24 +176,43 @@ class Cluster:
         port = next(self._ports)
         self.redis = Part("redis", redis_server.command(port), dict(os.environ), port, directory / "redis.log")
         self.redis_url = f"redis://{HOST}:{port}/0"
-        self.webs = [self._web(directory, number, command) for number in range(processes)]
+        self._directory = directory
+        self.webs = [self._part(f"web-{number}", command, "PORT") for number in range(processes)]
+        self.worker = self._part("worker", ["-m", "workers"], "WORKER_PORT")
 
-    def _web(self, directory: Path, number: int, command: list[str]) -> Part:
+    def _part(self, name: str, command: list[str], port_name: str) -> Part:
         port = next(self._ports)
-        env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
-            "HOST": HOST, "PORT": str(port), "DATA_DIR": str(directory / f"web-{number}"),
+        env = self._environment(name, **{port_name: str(port)})
+        return Part(name.replace("-", " "), [sys.executable, *command], env, port, self._directory / f"{name}.log")
+
+    def _environment(self, name: str, **more: str) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
+            "HOST": HOST, "DATA_DIR": str(self._directory / name),
             "MONGO_URL": f"mongodb://{HOST}:{self.mongo.port}/{URL_OPTIONS}",
             "REDIS_URL": self.redis_url, "JWT_SECRET": SECRET, "RATE_LIMIT_SCALE": "0", "BCRYPT_ROUNDS": "4",
-            "ACCESS_TOKEN_TTL_S": "7200", "PYTHONUNBUFFERED": "1",
+            "ACCESS_TOKEN_TTL_S": "7200", "PYTHONUNBUFFERED": "1", **more,
         }  # fmt: skip
-        return Part(f"web {number}", [sys.executable, *command], env, port, directory / f"web-{number}.log")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All but the database."""
+        return (*self.webs, self.worker, self.redis)
+
+    async def command(self, *arguments: str, given: str = "") -> tuple[int, str]:
+        """Runs one of the commands beside the server; (its exit code, what it printed)."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, cwd=ROOT, env=self._environment("commands"),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        printed, _ = await process.communicate(given.encode())
+        return process.returncode or 0, printed.decode()
 
     async def start(self) -> None:
         await asyncio.gather(self.mongo.start(), self.redis.start())
-        await asyncio.gather(*(web.start() for web in self.webs))
+        await asyncio.gather(*(web.start() for web in self.webs), self.worker.start())
 
     async def stop(self) -> None:
-        for part in (*self.webs, self.redis):
+        for part in self.parts:
             part.kill()
         with contextlib.suppress(OSError):
             self.mongo.thaw()

@@ -53,6 +53,12 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
         "handed on by event": counted["by event"],
         "handed on by fetch": counted["by fetch"],
         "handed on by acknowledgement": counted["by ack"],
+        "steps of offers tried": len(evidence.steps),
+        "steps of offers taken": sum(step.answer is not None for step in evidence.steps),
+        "steps of offers refused": dict(
+            sorted(Counter(step.refused for step in evidence.steps if step.refused).items())
+        ),
+        "offers": dict(sorted(Counter(offer["status"] for offer in evidence.offers.values()).items())),
         "dialogues given up": outcome.given_up,
         "reconnects": counted["Up"] - len(evidence.journals),
         "drops": dict(drops.most_common()),

@@ -2,7 +2,7 @@
 
 The end has an order that matters. The load stops; what every device knows is read after the server had its time to tell
 them, and before anyone asks it anything, since a server that is asked may notice what it forgot to say. Then fresh
-clients ask; then unanswered sends are repeated; then the history is read for good.
+clients ask; then what got no answer is repeated; then the history is read for good, and the ledger is proven.
 """
 
 from __future__ import annotations
@@ -12,32 +12,31 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import socketio
-
-from bench.chaos.device import RETRYABLE, Device
-from bench.chaos.evidence import Conversation, Evidence, Lacking, Repeat
+from bench.chaos.device import Device
+from bench.chaos.evidence import Conversation, Evidence, Repeat
 from bench.chaos.faults import Faults
+from bench.chaos.fresh import Fresh
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human, Load, Unanswered
 from bench.chaos.plan import Plan
 from bench.chaos.processes import ChaosError, Cluster
 from bench.chaos.proxy import Proxy
-from bench.clients import CommandError, ConnectionDroppedError, Json, Person, Rest
+from bench.clients import CommandError, ConnectionDroppedError, Json, Rest
+from bench.deals import give_credit
 from bench.replay import Dialogue
 
 CONNECTING_MAX_S = 60.0
 TOLD_WITHIN_S = 15.0  # the contract says 10 from a crash; what was killed must be noticed first
 EVENTS_SETTLE_S = 3.0
 REPEATS_MAX = 200  # of sends that were answered; those that were not are all repeated
-PAGE = 200
+EXPIRED_WITHIN_S = 60.0  # a killed worker's jobs are taken over in that time
 ASK_TIMEOUT_S = 60.0
-FRESH_TRIES = 10
+RESTARTED = ("web-kill", "web-term", "worker-kill", "redis-kill")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,17 @@ class Run:
                     self._proxies.append(proxy)
                     devices.append(Device(f"p{number}-{'ab'[place]}", proxy.url, account))
                 self._humans.append(Human(tuple(devices)))
+            await self._give_credit(rest)
         async with asyncio.timeout(CONNECTING_MAX_S):
             await asyncio.gather(*(device.connect() for device in self._devices))
+
+    async def _give_credit(self, rest: Rest) -> None:
+        name, password = "root@bench.example", secrets.token_urlsafe(16)
+        code, printed = await self.cluster.command("-m", "models.users", "create-admin", name, given=password)
+        if code != 0:
+            raise ChaosError(f"there is no administrator: {printed}")
+        root = await rest.login(name, password)
+        await give_credit(rest, root.access_token, [human.devices[0] for human in self._humans])
 
     async def _carry_out(self, dialogues: Sequence[Dialogue]) -> Outcome:
         load = Load(self._humans, list(dialogues), self._seed)
@@ -108,18 +116,22 @@ class Run:
         load_stopped_at = time.perf_counter()
         await self._converge(healed_at, load_stopped_at)
         offline = [device.journal.device for device in self._devices if not device.up]
-        lacking = await self._ask_what_is_lacking()
-        before = await self._history()
+        fresh = Fresh(self.cluster, self._humans)
+        lacking = await fresh.lacking()
+        before, _ = await fresh.history()
         repeats = await self._repeat(load, before)
+        await load.dealing.finish(self._seed)
         await asyncio.sleep(EVENTS_SETTLE_S)
         closed_at = time.perf_counter()
+        conversations, offers = await self._read(fresh, closed_at)
         evidence = Evidence(
-            [device.journal for device in self._devices], await self._history(), faults.done, began_at, closed_at,
-            lacking, offline, repeats, self._ends(),
+            [device.journal for device in self._devices], conversations, faults.done, began_at, closed_at,
+            lacking, offline, repeats, self._ends(), list(load.dealing.steps.values()), load.dealing.repeated, offers,
+            await self._books(),
         )  # fmt: skip
-        started = sum(part.starts for part in (*self.cluster.webs, self.cluster.redis))
-        restarts = sum(fault.kind in ("web-kill", "web-term", "redis-kill") for fault in faults.done)
-        needed = started - restarts - len(self.cluster.webs) - 1
+        started = sum(part.starts for part in self.cluster.parts)
+        restarts = sum(fault.kind in RESTARTED for fault in faults.done)
+        needed = started - restarts - len(self.cluster.parts)
         return Outcome(evidence, began, load_stopped_at, healed_at, load.given_up, needed)
 
     async def _converge(self, healed_at: float, load_stopped_at: float) -> None:
@@ -140,91 +152,26 @@ class Run:
             for device in self._devices
         )
 
+    @staticmethod
+    async def _read(fresh: Fresh, closed_at: float) -> tuple[dict[str, Conversation], dict[str, Json]]:
+        """A worker has its time to tell of the offers that have expired."""
+        while True:
+            conversations, offers = await fresh.history()
+            told = {step.outcome[0]: step.outcome[2] for one in conversations.values() for step in one.steps}
+            late = [name for name, offer in offers.items() if offer["status"] == "expired" != told[name]]
+            if not late or time.perf_counter() > closed_at + EXPIRED_WITHIN_S:
+                return conversations, offers
+            await asyncio.sleep(1)
+
+    async def _books(self) -> list[str]:
+        """What is wrong with the ledger."""
+        code, printed = await self.cluster.command("-m", "models.ledger", "verify")
+        return printed.splitlines() if code != 0 else []
+
     def _ends(self) -> list[str]:
-        parts = (*self.cluster.webs, self.cluster.redis)
-        for part in parts:
+        for part in self.cluster.parts:
             part.look()
-        return [end for part in parts for end in part.ends]
-
-    # What a fresh client sees
-
-    async def _fresh(self, human: Human) -> Person:
-        for _ in range(FRESH_TRIES):
-            person = Person(Rest(self.cluster.url()), human.devices[0].account)
-            try:
-                await person.connect()
-            except (CommandError, socketio.exceptions.ConnectionError):
-                await leave(person)
-                await asyncio.sleep(1)
-            else:
-                return person
-        raise ChaosError("after all was healed, a fresh client cannot connect")
-
-    async def _ask_what_is_lacking(self) -> list[Lacking]:
-        """By each device's own cursors, on a connection that is not the device's."""
-        cursors = {device.journal.device: dict(device.cursors) for device in self._devices}
-        found: list[Lacking] = []
-        for human in self._humans:
-            person = await self._fresh(human)
-            try:
-                for device in human.devices:
-                    name = device.journal.device
-                    found += [Lacking(name, *lack) for lack in await self._beyond(person, cursors[name])]
-            finally:
-                await leave(person)
-        return found
-
-    @staticmethod
-    async def _beyond(person: Person, known: dict[str, int]) -> list[tuple[str, int, int]]:
-        """(conversation, known, end) of those that go further."""
-        found: list[tuple[str, int, int]] = []
-        more = True
-        while more:
-            page = await ask(person, "chat:sync", {"cursors": known})
-            for entry in page["conversations"]:
-                name, end = entry["conversation"]["id"], entry["conversation"]["last_seq"]
-                if end > known.get(name, 0):
-                    found.append((name, known.get(name, 0), end))
-                known[name] = end
-            more = page["more"]
-        return found
-
-    async def _history(self) -> dict[str, Conversation]:
-        """Every conversation that anyone is in, read whole by one of them."""
-        found: dict[str, Conversation] = {}
-        for human in self._humans:
-            person = await self._fresh(human)
-            try:
-                for listed in await self._listed(person):
-                    if listed["id"] not in found:
-                        members = frozenset(member["user_id"] for member in listed["participants"])
-                        messages = tuple(await self._messages(person, listed["id"]))
-                        found[listed["id"]] = Conversation(listed["id"], members, listed["last_seq"], messages)
-            finally:
-                await leave(person)
-        return found
-
-    @staticmethod
-    async def _listed(person: Person) -> list[Json]:
-        found: list[Json] = []
-        cursor = None
-        while True:
-            page = await ask(person, "chat:list", {"limit": PAGE, "cursor": cursor})
-            found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
-
-    @staticmethod
-    async def _messages(person: Person, conversation: str) -> list[Essence]:
-        found: list[Essence] = []
-        while True:
-            after = found[-1].seq if found else 0
-            query = {"conversation_id": conversation, "after_seq": after, "limit": PAGE}
-            page = await ask(person, "chat:history", query)
-            found += [Essence.of(message) for message in page["messages"]]
-            if not page["has_more"] or not page["messages"]:
-                return found
+        return [end for part in self.cluster.parts for end in part.ends]
 
     # Repeating
 
@@ -253,21 +200,3 @@ class Run:
         except (CommandError, ConnectionDroppedError) as error:
             return Repeat(*place, None, False, str(error))
         return Repeat(*place, Essence.of(data["message"]), data.get("duplicate", False))
-
-
-async def ask(person: Person, command: str, payload: Json) -> Json:
-    """Everything is up: what fails now for long is a failure of the run."""
-    deadline = time.perf_counter() + ASK_TIMEOUT_S
-    while True:
-        try:
-            return await person.call(command, payload)
-        except CommandError as error:
-            if error.code not in RETRYABLE or time.perf_counter() > deadline:
-                raise ChaosError(f"after all was healed, {command} fails: {error}") from error
-        await asyncio.sleep(1)
-
-
-async def leave(person: Person) -> None:
-    with suppress(Exception):
-        await person.close()
-    await person._rest.__aexit__()

@@ -35,6 +35,7 @@ def test_every_promise_is_kept_under_faults_of_every_kind(tmp_path: Path) -> Non
     assert set(report["figures"]["faults"]) == set(KINDS)
     assert report["figures"]["acknowledged"] > 100
     assert report["figures"]["reconnects"] > 0
+    assert report["figures"]["steps of offers taken"] > 10
 
 
 def test_a_planted_bug_is_found(tmp_path: Path) -> None:
