@@ -34,7 +34,7 @@ from storage.mongo import Database, Document
 
 DECLARED = {"credit_limit_exceeded", "hold_closed", "amount_exceeded", "idempotency_mismatch", "not_found"}
 # Of up to 12 steps each, of up to 8 commands each. More by PARLEY_EXAMPLES.
-EXAMPLES = int(os.environ.get("PARLEY_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("PARLEY_EXAMPLES", "20"))
 LIMITS = (0, 50, 400, 100_000)
 COMMAND = st.tuples(
     st.sampled_from(["pending", "pending", "single", "post", "post", "void", "repeat", "limit"]),
