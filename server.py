@@ -51,6 +51,7 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from storage import embedded
 from storage.mongo import Database, DatabaseError
+from workers.depth import Depth
 from workers.runner import Runner
 from workers.tasks import SCHEDULE, tasks
 
@@ -88,6 +89,7 @@ class Server:
         )  # fmt: skip
         # With Redis, jobs are for the worker processes.
         self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE) if self.adapter.alone else None
+        self.depth = Depth(self.domain.jobs)
         self.tracker = PresenceTracker(self.connections, self.adapter.directory)
         self.tracker.listen(self.domain.presence.came, self.domain.presence.left)
         self._namespaces()
@@ -156,6 +158,7 @@ class Server:
         await self.domain.typing.start()
         if self.runner is not None:
             await self.runner.start()
+        await self.depth.start()
         self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def drain(self) -> None:
@@ -170,6 +173,7 @@ class Server:
         await end(self._tending)
         for part in (
             *([self.runner] if self.runner is not None else []),
+            self.depth,
             self.domain.typing,
             self.tracker,
             self.connections,
@@ -185,6 +189,7 @@ class Server:
             except Exception:
                 log.exception("stopping %s failed", type(part).__name__)
         self.passwords.close()
+        await self.database.leave()
         self.database.close()
 
 

@@ -38,6 +38,7 @@ Transaction = AsyncIOMotorClientSession
 Result = TypeVar("Result")
 
 TRANSACTION_S = 8.0
+LEAVE_S = 1.0
 RETRY_MIN_S = 0.002
 RETRY_MAX_S = 0.1
 
@@ -79,7 +80,10 @@ class Database:
         self._db = self._client.get_database(
             name, CODECS, write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
         )
-        self._abandoned = Abandoned(self._db["transacting"], self._kill)
+        beats = self._db.get_collection(
+            "transacting", read_concern=ReadConcern("local"), write_concern=WriteConcern(1)
+        )  # a majority that lags must not make the living look dead
+        self._abandoned = Abandoned(beats, self._kill)
         self.embedded = False
 
     async def connect(self, wait_s: float = 30.0) -> None:
@@ -121,11 +125,12 @@ class Database:
                     return result
                 except (PyMongoError, Again) as error:
                     await _abort(session)
-                    if isinstance(error, ConnectionFailure):
-                        self._abandoned.not_ended(_key(session))  # and the driver does not say that it could not abort
-                    if isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError"):
-                        raise
-                    if time.monotonic() > deadline:
+                    final = isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError")
+                    if final or time.monotonic() > deadline:
+                        if isinstance(error, ConnectionFailure):  # the driver does not say that it could not abort
+                            self._abandoned.not_ended(_key(session))
+                        if final:
+                            raise
                         raise ParleyError("conflict") from error
                 except BaseException:
                     await _abort(session)
@@ -136,6 +141,12 @@ class Database:
     async def tend_forever(self) -> None:
         """Ends what processes that died left open; for as long as the process lives."""
         await self._abandoned.tend_forever()
+
+    async def leave(self) -> None:
+        """Before `close`, where transactions were: nobody need wonder whether the process has died."""
+        with contextlib.suppress(PyMongoError, TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._abandoned.leave()
 
     async def _kill(self, sessions: list[Binary]) -> None:
         await self._client.admin.command({"killSessions": [{"id": key} for key in sessions]})

@@ -18,6 +18,7 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from settings import Settings
 from storage.mongo import Database
+from workers.depth import Depth
 from workers.port import Port
 from workers.runner import Runner
 from workers.tasks import SCHEDULE, tasks
@@ -40,6 +41,7 @@ class Worker:
             settings, self.database, self.adapter, Publisher(self.adapter.manager),
             Tokens(keys, settings.access_token_ttl_s), self._passwords, lambda: (),
         )  # fmt: skip
+        self.depth = Depth(self.domain.jobs)
         self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE)
         self._tending: asyncio.Task[None] | None = None
         self._health = Health({"database": self.database.ping_ms, "redis": self.adapter.ping_ms}, {})
@@ -52,6 +54,7 @@ class Worker:
         if self._port is not None:
             await self._port.start()
         await self.runner.start()
+        await self.depth.start()
         self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def stop(self) -> None:
@@ -62,6 +65,7 @@ class Worker:
         except Exception as error:  # its jobs are due again when their leases are over
             log.warning("jobs could not be given back: %s", error)
         await end(self._tending)
+        await self.depth.stop()
         for part in (self.domain.repair, self.domain.conversations, self.adapter):
             try:
                 await part.stop()
@@ -70,6 +74,7 @@ class Worker:
         if self._port is not None:
             await self._port.stop()
         self._passwords.close()
+        await self.database.leave()
         self.database.close()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from models.jobs.actions import LEASE_S, Jobs
-from ops.metrics import JOB_SECONDS, JOBS, JOBS_DEAD, JOBS_DUE, JOBS_OLDEST
+from ops.metrics import JOB_SECONDS, JOBS
 from ops.tasks import end
 from storage.mongo import Document
 
@@ -24,7 +24,6 @@ log = logging.getLogger("parley.jobs")
 Task = Callable[[dict[str, Any]], Awaitable[None]]
 AT_ONCE = 16
 LOOK_EVERY_S = 1.0
-COUNT_EVERY_S = 5.0
 TIMEOUT_S = 300.0
 
 
@@ -41,16 +40,14 @@ class Runner:
         self._running: dict[asyncio.Task[None], Document] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
         self._looking: asyncio.Task[None] | None = None
-        self._counting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._jobs.schedule(self._schedule)
         self._looking = asyncio.create_task(self._look_forever(), name="jobs")
-        self._counting = asyncio.create_task(self._count_forever(), name="depth of jobs")
 
     async def stop(self, within_s: float = 3.0) -> None:
         """Takes no more, waits for what is being done, and gives back what does not end in time."""
-        await end(self._looking, self._counting)
+        await end(self._looking)
         if self._running:
             await asyncio.wait(list(self._running), timeout=within_s)
         for task, job in list(self._running.items()):
@@ -72,21 +69,9 @@ class Runner:
                 except TimeoutError:
                     pass
 
-    async def _count_forever(self) -> None:
-        while True:
-            try:
-                due, dead = await self._jobs.depth()
-            except Exception as error:
-                log.debug("jobs were not counted: %s", error)
-            else:
-                JOBS_DUE.set(due)
-                JOBS_DEAD.set(dead)
-            await asyncio.sleep(COUNT_EVERY_S)
-
     async def _look(self) -> bool:
         """Whether something was found and taken."""
         due = await self._jobs.due(list(self._tasks))
-        JOBS_OLDEST.set(time.time() - due[0][1].timestamp() if due else 0.0)
         taken = False
         random.shuffle(due)  # so that several runners do not all begin with the same
         for job_id, run_at in due:

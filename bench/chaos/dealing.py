@@ -118,7 +118,7 @@ class Dealing:
     async def _ask(self, client_id: str, deadline: float) -> Step:
         """Takes the step, once at least, and keeps what came of it."""
         device, command, payload = self._tried[client_id]
-        step = self.steps[client_id]
+        step = self.steps[client_id]._replace(answer=None, refused="")
         try:
             data = await device.until_answered(command, payload, deadline, OFFERS)
         except ConnectionDroppedError:

@@ -12,6 +12,7 @@ const PARTS = ["headline", "status", "parties", "items", "sum", "terms", "note",
 const STATUS = { pending: "Pending", accepted: "Accepted", fulfilled: "Fulfilled", cancelled: "Cancelled", declined: "Declined", withdrawn: "Withdrawn", expired: "Expired" };
 const ACTIONS = { accept: "Accept", counter: "Counter", decline: "Decline", withdraw: "Withdraw", fulfil: "Mark as fulfilled", cancel: "Cancel the deal" };
 const ASKED_MS = 5000;
+const DOUBLE_MS = 500; // a double click is one press
 const LIVE = { status: { role: "status" }, error: { role: "alert" }, countdown: { role: "timer" }, items: { role: "list" } };
 
 /** The steps that this person may take; the server decides, this only saves the asking. */
@@ -127,9 +128,9 @@ export class OfferCard {
 
 /** A deal that is cancelled stays so: the first press only asks, for as long as one needs to read it. */
 function sure(button) {
-  if (button.dataset.asked) return true;
+  if (button.dataset.asked) return Date.now() - button.dataset.asked > DOUBLE_MS;
   const text = button.textContent;
-  button.dataset.asked = "yes";
+  button.dataset.asked = Date.now();
   button.textContent = "Press again to cancel";
   setTimeout(() => {
     delete button.dataset.asked;

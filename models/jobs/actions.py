@@ -65,9 +65,11 @@ class Jobs:
         """Of other kinds a newer version knows: they wait for a worker of it."""
         return await self._store.due(now(), kinds)
 
-    async def depth(self) -> tuple[int, int]:
-        """How many are due, and how many are dead."""
-        return await self._store.depth(now())
+    async def depth(self) -> tuple[int, float, int]:
+        """(how many are due, for how many seconds the first of them has been, how many are dead)."""
+        at = now()
+        due, since, dead = await self._store.depth(at)
+        return due, (at - since).total_seconds() if since is not None else 0.0, dead
 
     async def take(self, job_id: str, run_at: datetime, worker: str) -> Document | None:
         job = await self._store.take(job_id, run_at, now() + timedelta(seconds=LEASE_S), worker)

@@ -32,11 +32,13 @@ class JobStore:
         found = await self._jobs.find(query, {"run_at": 1}).sort("run_at", 1).limit(DUE_MAX).to_list(None)
         return [(job["_id"], job["run_at"]) for job in found]
 
-    async def depth(self, at: datetime) -> tuple[int, int]:
-        """How many are due, and how many are dead; of each COUNTED_MAX at most."""
-        due: int = await self._jobs.count_documents({"state": "waiting", "run_at": {"$lte": at}}, limit=COUNTED_MAX)
+    async def depth(self, at: datetime) -> tuple[int, datetime | None, int]:
+        """(how many are due, since when the first of them is, how many are dead); COUNTED_MAX at most are counted."""
+        waiting = {"state": "waiting", "run_at": {"$lte": at}}
+        due: int = await self._jobs.count_documents(waiting, limit=COUNTED_MAX)
+        first = await self._jobs.find(waiting, {"run_at": 1}).sort("run_at", 1).limit(1).to_list(None)
         dead: int = await self._jobs.count_documents({"state": "dead"}, limit=COUNTED_MAX)
-        return due, dead
+        return due, first[0]["run_at"] if first else None, dead
 
     async def take(self, job_id: str, run_at: datetime, until: datetime, worker: str) -> Document | None:
         """None if someone else was faster."""

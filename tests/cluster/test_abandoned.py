@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from bson import Binary
+from pymongo.errors import ServerSelectionTimeoutError
 
 from bench.processes import ROOT
 from contract.errors import ParleyError
 from ops.tasks import end
+from storage.abandoned import ABANDONED_LOOKS, Abandoned
+from storage.embedded import free_port
 from storage.mongo import Collection, Database, Transaction
 
 IN_A_TRANSACTION = """
@@ -115,3 +119,61 @@ async def test_what_a_living_process_holds_is_left_to_it(database: Database, mon
         process.stdin.write(b"\n")
         assert await process.stdout.readline() == b"done\n"
         assert await value(things) == 1
+
+
+class Killed:
+    """Takes note instead of killing."""
+
+    def __init__(self) -> None:
+        self.sessions: list[list[Binary]] = []
+
+    async def __call__(self, sessions: list[Binary]) -> None:
+        self.sessions.append(sessions)
+
+
+def session() -> Binary:
+    return Binary(secrets.token_bytes(16), 4)
+
+
+async def look(watcher: Abandoned) -> None:
+    """As often as it takes to believe that someone is dead."""
+    for _ in range(ABANDONED_LOOKS + 2):
+        await watcher.tend()
+
+
+async def test_who_has_no_sessions_left_is_not_mourned(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To kill the sessions of an empty list is to kill all that the server has."""
+    beats, killed = database.collection("beats"), Killed()
+    quiet, watcher = Abandoned(beats, killed), Abandoned(beats, killed)
+    await quiet.use(session())
+    await watcher.tend()
+    monkeypatch.setattr("storage.abandoned.SESSION_S", 0.0)
+    await quiet.tend()
+    assert await beats.find({}).to_list(None) == []
+    await beats.insert_one({"_id": "an older version", "beat": 7, "sessions": []})
+    await look(watcher)
+    assert await beats.find({}).to_list(None) == []
+    assert killed.sessions == []
+
+
+async def test_who_leaves_is_not_mourned_and_who_is_silent_is(database: Database) -> None:
+    beats, killed = database.collection("beats"), Killed()
+    leaving, silent, watcher = (Abandoned(beats, killed) for _ in range(3))
+    own = session()
+    await asyncio.gather(leaving.use(session()), silent.use(own))
+    await watcher.tend()
+    await leaving.leave()
+    assert killed.sessions == []
+    await look(watcher)
+    assert killed.sessions == [[own]]
+
+
+async def test_while_the_database_is_away_all_who_wait_fail_together(database: Database) -> None:
+    url = f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500"
+    away = Database(url, "t_away", single=True)
+    beats, killed = away.collection("beats"), Killed()
+    process = Abandoned(beats, killed)
+    async with asyncio.timeout(5):  # one after the other it would be 20 s
+        outcomes = await asyncio.gather(*(process.use(session()) for _ in range(40)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ServerSelectionTimeoutError}
+    away.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench.chaos.checker import check
+from bench.chaos.dealing import Dealing
+from bench.chaos.device import Device
 from bench.chaos.evidence import Conversation, Evidence, Outcome, Step, StoredStep
 from bench.chaos.journal import Essence
+from bench.chaos.load import Human, Load
+from bench.clients import Account, CommandError, Json
 
 ADA, BEN = "ada", "ben"
 TALK, OFFER = "c1", "o1"
@@ -66,6 +71,28 @@ def offer(**fields: Any) -> dict[str, Any]:
 
 def test_nothing_is_wrong_with_a_run_in_which_all_was_well() -> None:
     assert check(WELL) == []
+
+
+class Refusing(Device):
+    """Its first answer is an offer, all others are refusals."""
+
+    async def until_answered(self, command: str, payload: Json, deadline: float = 0, namespace: str = "") -> Json:
+        if self.cursors:
+            raise CommandError({"code": "offer_version_stale"})
+        self.cursors["answered"] = 1
+        return {"offer": {"id": OFFER, "version": 1, "status": "pending", "conversation_id": TALK}}
+
+
+async def test_a_repeat_that_is_refused_is_not_taken_for_the_first_answer() -> None:
+    device = Refusing("a", "http://127.0.0.1", Account({"id": ADA}, {}))
+    dealing = Dealing(Load([], [], 1))
+    await dealing._step(random.Random(1), Human((device,)), "create", "create", {})
+    await dealing.finish(1)
+    assert [(step.answer, step.refused) for step in dealing.repeated] == [(None, "offer_version_stale")]
+    found = broken(replace(WELL, steps=tuple(dealing.steps.values()), repeated_steps=tuple(dealing.repeated)))
+    assert len(found) == 1
+    assert "its repeat with offer_version_stale" in found[0]
+    await device.close()
 
 
 def test_an_offer_that_has_expired_since_is_answered_so() -> None:

@@ -315,11 +315,12 @@ test("a deal is cancelled by the second press, and its hold released", async () 
   await card(page, "right").getByTestId("offer-accept").click();
   await onTable(page, 2, "accepted", "$40.00");
   await credit(page, "left", "$40.00 held, $0.00 owed, $60.00 of $100.00 available");
-  await card(page, "left").getByTestId("offer-cancel").click();
+  await card(page, "left").getByTestId("offer-cancel").dblclick();
   await card(page, "left").getByRole("button", { name: "Press again to cancel" }).waitFor();
   await onTable(page, 2, "accepted", "$40.00");
   await card(page, "left").getByRole("button", { name: "Cancel the deal" }).waitFor(); // it asks for a while only
   await card(page, "left").getByTestId("offer-cancel").click();
+  await page.waitForTimeout(600); // more than a double click takes
   await card(page, "left").getByTestId("offer-cancel").click();
   await onTable(page, 3, "cancelled", "$40.00");
   await credit(page, "left", "$0.00 held, $0.00 owed, $100.00 of $100.00 available");
