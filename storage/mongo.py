@@ -21,7 +21,9 @@ from pymongo import IndexModel, WriteConcern
 from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
+    CursorNotFound,
     NetworkTimeout,
+    OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
     WTimeoutError,
@@ -41,6 +43,9 @@ TRANSACTION_S = 8.0
 LEAVE_S = 1.0
 RETRY_MIN_S = 0.002
 RETRY_MAX_S = 0.1
+
+# By a shutdown, a step-down or an operator: ShutdownInProgress, PrimarySteppedDown, Interrupted*.
+_INTERRUPTED = (91, 189, 11600, 11601, 11602)
 
 
 class _Integers(TypeDecoder):
@@ -206,6 +211,8 @@ def as_parley_error(error: Exception) -> ParleyError | None:
         known = ParleyError("timeout", retry_after_ms=1000)
     elif isinstance(error, AutoReconnect | ConnectionFailure | ServerSelectionTimeoutError):
         known = ParleyError("unavailable", "The database cannot be reached right now.", retry_after_ms=1000)
+    elif isinstance(error, CursorNotFound) or (isinstance(error, OperationFailure) and error.code in _INTERRUPTED):
+        known = ParleyError("unavailable", "The database was restarted in the middle of this.", retry_after_ms=1000)
     elif error.timeout:
         known = ParleyError("timeout", retry_after_ms=1000)
     else:

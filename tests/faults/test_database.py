@@ -13,8 +13,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pymongo.errors import CursorNotFound
 
 from bench.clients import CommandError, Person
+from storage.mongo import Database, as_parley_error
 from tests.faults.test_kill import close_all
 from tests.support import Crowd, Process
 
@@ -117,3 +119,19 @@ async def test_a_dead_database_is_said_at_once_and_the_process_lives_on(scene: S
             assert response.status == 200
     unknown = await scene.refusal(scene.ben, "chat:nonsense", {})
     assert unknown["code"] == "unknown_command"
+
+
+async def test_a_database_that_restarts_between_two_pages_of_a_result_is_unavailable(mongo_url: str) -> None:
+    """Killing the cursor is what a restart does to it."""
+    database = Database(mongo_url, "t_pages", single=True)
+    things = database.collection("things")
+    await things.insert_many([{"n": n} for n in range(10)])
+    cursor = things.find({}, batch_size=2)
+    assert await cursor.next()
+    await things.database.command({"killCursors": "things", "cursors": [cursor.delegate.cursor_id]})
+    with pytest.raises(CursorNotFound) as caught:
+        await cursor.to_list(None)
+    known = as_parley_error(caught.value)
+    assert known is not None
+    assert (known.code, known.retry_after_ms) == ("unavailable", 1000)
+    database.close()
