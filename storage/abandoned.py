@@ -106,15 +106,17 @@ class Abandoned:
         """One write for all who wait, and one outcome: a server that is away costs each of them its time once."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_now())
-            self._writing.add_done_callback(self._wrote)
+            self._writing.add_done_callback(_heard)
         await asyncio.shield(self._writing)
 
-    def _wrote(self, task: asyncio.Task[None]) -> None:
-        self._writing = None
-        if not task.cancelled():
-            task.exception()  # those who waited have heard it
-
     async def _write_now(self) -> None:
+        try:
+            await self._write_sessions()
+        finally:
+            # Here, not when the task is seen to be done: whoever came in between would wait for what is over, for ever.
+            self._writing = None
+
+    async def _write_sessions(self) -> None:
         oldest = time.monotonic() - SESSION_S
         self._sessions = {key: used for key, used in self._sessions.items() if used > oldest}
         sessions = frozenset(self._sessions)
@@ -125,3 +127,9 @@ class Abandoned:
         else:
             await self._processes.delete_one({"_id": self._own})
         self._written = sessions
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """A failure was raised where it was waited for; that nobody waits any more is no error."""
+    if not task.cancelled():
+        task.exception()

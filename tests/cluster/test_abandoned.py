@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from bson import Binary
@@ -177,3 +178,44 @@ async def test_while_the_database_is_away_all_who_wait_fail_together(database: D
         outcomes = await asyncio.gather(*(process.use(session()) for _ in range(40)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ServerSelectionTimeoutError}
     away.close()
+
+
+class Held:
+    """Beats whose first write ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.get_running_loop().create_future()
+        self.writes = 0
+
+    async def update_one(self, *_: Any, **__: Any) -> None:
+        self.writes += 1
+        await self.go
+
+
+class Counted(Abandoned):
+    """Who asks again and again without letting anyone else run would never be stopped from outside."""
+
+    asked = 0
+
+    async def _write(self) -> None:
+        self.asked += 1
+        assert self.asked < 100, "it spins"
+        await super()._write()
+
+
+async def test_who_comes_at_the_moment_a_write_ends_gets_the_next_one() -> None:
+    beats: Any = Held()
+    process = Counted(beats, Killed())
+    first = asyncio.create_task(process.use(session()))
+    while not beats.writes:
+        await asyncio.sleep(0)
+
+    async def come() -> None:
+        await beats.go  # woken in the same round of the loop as the write that ends, just after it
+        await process.use(session())
+
+    second = asyncio.create_task(come())
+    await asyncio.sleep(0)
+    beats.go.set_result(None)
+    await asyncio.gather(first, second)
+    assert beats.writes == 2
