@@ -99,8 +99,11 @@ async def test_a_durable_message_is_acknowledged_once_and_well_though_its_neighb
             await asyncio.sleep(0.01)
     monkeypatch.setattr(messages, "find_sent", original_find)
     history = (await ada.call("chat:history", place))["messages"]
-    assert [message["client_id"] for message in history] == ["old", "warm", "new"]
-    assert sorted(answers) == [("new", True), ("newer", False), ("old", False), ("warm", True)]
+    well = [name for name in names if (name, True) in answers]
+    assert [message["client_id"] for message in history] == ["old", *well]
+    # What came late may be in a group of its own, and is then well.
+    assert well in (["warm", "new"], ["warm", "new", "newer"])
+    assert len(answers) == len(names)
 
 
 async def test_an_edit_right_after_a_send_stays_on_the_conversation(
