@@ -14,6 +14,7 @@ from contract.system import ComponentHealth, DetailedHealth, HealthStatus, Liven
 from contract.types import format_time
 
 PROBE_TIMEOUT_S = 2.0
+SERVING = ("ready", "degraded")  # with any other status a process should get no traffic
 CACHE_S = 1.0
 Probe = Callable[[], Awaitable[float]]
 

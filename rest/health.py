@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from contract import system
-from ops.health import Health
+from ops.health import SERVING, Health
 from rest.endpoint import Call, Rest, respond
 
 
@@ -26,7 +26,7 @@ class HealthRoutes:
     async def ready(self, call: Call) -> web.Response:
         readiness = await self._health.ready()
         response = respond(system.READY, readiness)
-        if readiness.status not in ("ready", "degraded"):
+        if readiness.status not in SERVING:
             response.set_status(503)
         return response
 

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ops.health import Health
+from ops.health import SERVING, Health
 
 
 class Port:
@@ -36,7 +36,7 @@ class Port:
     async def _ready(self, request: web.Request) -> web.Response:
         """Without Redis jobs are done, but nobody is told of them: degraded."""
         readiness = await self._health.ready()
-        return _answer(readiness, 200 if readiness.status in ("ready", "degraded") else 503)
+        return _answer(readiness, 200 if readiness.status in SERVING else 503)
 
 
 def _answer(body: msgspec.Struct, status: int = 200) -> web.Response:

@@ -13,7 +13,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from bench.chaos.device import RETRYABLE, Device
+from bench.chaos.device import ASK_TIMEOUT_S, PATIENT_SHARE, RETRYABLE, Device
 from bench.chaos.evidence import Outcome, Step
 from bench.clients import OFFERS, CommandError, ConnectionDroppedError, Json
 from bench.deals import CURRENCY
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 DEALS_EACH = 4  # in a conversation
 ROUNDS = 3
 PAUSE_S = (0.1, 0.6)
-PATIENT_SHARE = 0.7
 LEFT_SHARE = 0.15  # of offers that nobody answers
 LEFT_FOR_S = 2
 PRICES = (1_000, 60_000)
 REPEATS_MAX = 100
-ASK_TIMEOUT_S = 60.0
 
 
 class Dealing:

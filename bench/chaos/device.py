@@ -37,6 +37,8 @@ CONNECT_TIMEOUT_S = 15.0
 RETURN_MIN_S, RETURN_MAX_S = 0.2, 2.0
 REPAIR_PAUSE_S = 1.0
 HISTORY_PAGE = 200
+PATIENT_SHARE = 0.7  # of what is sent that is repeated until it is answered
+ASK_TIMEOUT_S = 60.0  # for an answer, when everything is up
 # What the contract calls retryable, as far as these commands can meet it.
 RETRYABLE = ("unavailable", "timeout", "conflict", "internal_error")
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import socketio
 
-from bench.chaos.device import RETRYABLE
+from bench.chaos.device import ASK_TIMEOUT_S, RETRYABLE
 from bench.chaos.evidence import Conversation, Lacking, StoredStep
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human
@@ -17,7 +17,6 @@ from bench.chaos.processes import ChaosError, Cluster
 from bench.clients import CHAT, OFFERS, CommandError, Json, Person, Rest
 
 PAGE = 200
-ASK_TIMEOUT_S = 60.0
 TRIES = 10
 
 

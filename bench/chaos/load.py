@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from bench.chaos.dealing import Dealing
-from bench.chaos.device import Device
+from bench.chaos.device import PATIENT_SHARE, Device
 from bench.clients import CHAT, CommandError, ConnectionDroppedError, Json
 from bench.replay import Dialogue, Turn
 
 PAUSE_S = (0.05, 0.3)
 GROUP_MIN, GROUP_MAX = 5, 20
 TALKERS = 3  # in a group, at the same time
-PATIENT_SHARE = 0.7  # of sends that are repeated until answered
 IN_PIECES_SHARE = 0.15  # of turns said in several messages that are sent without waiting
 SEEN_TRIES = 40  # of a second each; then a dialogue is given up
 LAST_ANSWERS_S = 15.0

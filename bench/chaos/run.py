@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench.chaos.device import Device
+from bench.chaos.device import ASK_TIMEOUT_S, Device
 from bench.chaos.evidence import Conversation, Evidence, Repeat
 from bench.chaos.faults import Faults
 from bench.chaos.fresh import Fresh
@@ -35,7 +35,6 @@ TOLD_WITHIN_S = 15.0  # the contract says 10 from a crash; what was killed must 
 EVENTS_SETTLE_S = 3.0
 REPEATS_MAX = 200  # of sends that were answered; those that were not are all repeated
 EXPIRED_WITHIN_S = 60.0  # a killed worker's jobs are taken over in that time
-ASK_TIMEOUT_S = 60.0
 RESTARTED = ("web-kill", "web-term", "worker-kill", "redis-kill")
 
 
