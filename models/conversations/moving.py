@@ -24,6 +24,9 @@ log = logging.getLogger("parley.conversations")
 # Heads move so long after their messages; longer while moving them takes long.
 FLUSH_S = 0.2
 FLUSH_MAX = 256
+# A database under load gets less at once, or the whole would reach its time limit and be done again.
+FLUSH_MIN = 4
+FLUSH_LONG_S = 0.5
 PENDING_MAX = 10_000
 MOVES_MAX = 20
 FLUSHES_AT_STOP_MAX = 200
@@ -58,6 +61,7 @@ class Mover:
         self.heads = Heads(tail, alone)
         self.tell: Callable[[str, int], Awaitable[None]] | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._at_once = FLUSH_MAX
         self._looking_again: dict[str, int] = {}
         self._to_tell: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,9 +146,23 @@ class Mover:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Moves the heads of up to FLUSH_MAX conversations, each over all that is known beyond it."""
+        """Moves the heads of some conversations, as many as the database has done in good time before."""
+        started = time.monotonic()
+        try:
+            await self._flush(self._at_once)
+        except BaseException:
+            self._at_once = max(FLUSH_MIN, self._at_once // 2)
+            raise
+        took_s = time.monotonic() - started
+        if took_s > FLUSH_LONG_S:
+            self._at_once = max(FLUSH_MIN, self._at_once // 2)
+        elif took_s < FLUSH_LONG_S / 2:
+            self._at_once = min(FLUSH_MAX, self._at_once * 2)
+
+    async def _flush(self, at_most: int) -> None:
+        """Moves the heads of that many conversations, each over all that is known beyond it."""
         # Where another process has written in between, ours have a gap, and all goes by what the database has.
-        taken = [(key, list(messages)) for key, messages in list(self.heads.pending.items())[:FLUSH_MAX]]
+        taken = [(key, list(messages)) for key, messages in list(self.heads.pending.items())[:at_most]]
         some = [(key, own) for key, own in taken if own[-1]["seq"] - own[0]["seq"] == len(own) - 1]
         for key in {key for key, _ in taken} - {key for key, _ in some}:
             await self.move(key)

@@ -8,7 +8,8 @@ burdens the node that has the channel and not all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -69,6 +70,15 @@ class Subscription(Protocol):
     async def close(self) -> None: ...
 
 
+@contextlib.contextmanager
+def _cut_is_an_error_of_the_connection() -> Iterator[None]:
+    """What uvloop says of a socket that it closed a moment ago, and nobody has read the end of yet."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError(str(error)) from error
+
+
 class _Server:
     """Plain pub/sub of one server, or of the master Sentinel names."""
 
@@ -76,10 +86,12 @@ class _Server:
         self._pubsub = client.pubsub()
 
     async def add(self, channels: Iterable[str]) -> None:
-        await self._pubsub.subscribe(*channels)
+        with _cut_is_an_error_of_the_connection():
+            await self._pubsub.subscribe(*channels)
 
     async def remove(self, channels: Iterable[str]) -> None:
-        await self._pubsub.unsubscribe(*channels)
+        with _cut_is_an_error_of_the_connection():
+            await self._pubsub.unsubscribe(*channels)
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes | None]]:
         while True:
@@ -98,12 +110,14 @@ class _Cluster:
         self._pubsub = client.pubsub()
 
     async def add(self, channels: Iterable[str]) -> None:
-        for channel in channels:  # one by one: they have different slots
-            await self._pubsub.ssubscribe(channel)
+        with _cut_is_an_error_of_the_connection():
+            for channel in channels:  # one by one: they have different slots
+                await self._pubsub.ssubscribe(channel)
 
     async def remove(self, channels: Iterable[str]) -> None:
-        for channel in channels:
-            await self._pubsub.sunsubscribe(channel)
+        with _cut_is_an_error_of_the_connection():
+            for channel in channels:
+                await self._pubsub.sunsubscribe(channel)
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes | None]]:
         while True:

@@ -7,16 +7,18 @@ import contextlib
 import secrets
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 
 from bench.redis_server import RedisServer
 from ops.metrics import RELAY
-from realtime.relay import peers
+from realtime.relay import client, peers
+from realtime.relay.link import FAILURES
 from realtime.relay.relay import ALL
 from storage.embedded import free_port
 from tests.cluster.relays import End, ends
@@ -224,6 +226,23 @@ async def test_a_fault_while_a_channel_is_added_ends_the_connection_and_not_the_
         await until(lambda: "17" in b.relay.peers.following)
         a.send("heard", "17")
         await until(lambda: b.bodies == ["heard"])
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+def test_adding_to_a_connection_that_was_closed_a_moment_ago_fails_as_any_cut_does(
+    redis_url: str, loop: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def cut() -> None:
+        redis = client.connect(redis_url)
+        subscription: Any = client.subscription(redis)
+        await subscription.add(["17"])
+        subscription._pubsub.connection._writer.transport.abort()
+        with pytest.raises(FAILURES):
+            await subscription.add(["18"])
+        await subscription.close()
+        await client.close(redis)
+
+    loop(cut())
 
 
 @pytest.mark.parametrize("turns", range(5))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -201,3 +203,30 @@ async def test_a_stop_stores_every_head_and_the_next_start_has_them(settings: Se
         await send(again, conversations[0], "after")
         assert heard.all == []  # nothing was left to find
         await crowd.close()
+
+
+async def test_a_database_that_is_late_gets_fewer_heads_at_once(
+    server: Server, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mover = server.domain.conversations._store.mover
+    ada, ben, first = await crowd.pair()
+    conversations = [first, *[await group(ada, ben) for _ in range(9)]]
+    for number, conversation in enumerate(conversations):
+        await send(ada, conversation, f"in {number}")
+    move, asked = mover._stored.move, []
+
+    async def late(moves: Sequence[tuple[str, int, Json]]) -> bool:
+        asked.append(len(moves))
+        if len(moves) > 5:
+            raise TimeoutError
+        return await move(moves)
+
+    monkeypatch.setattr(mover._stored, "move", late)
+    late_at_first = len(mover.heads.pending)
+    while mover.heads.pending:
+        with contextlib.suppress(TimeoutError):
+            await flush(server)
+    assert late_at_first == 10
+    assert asked[:7] == [10] * 5 + [8, 4]  # half as many after each failure, from 256 on
+    for conversation in conversations:
+        assert (await stored(server, conversation))["last_seq"] == 1
