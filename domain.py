@@ -89,7 +89,7 @@ class Domain:
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.conversations = Conversations(conversations, self.users, publisher)
-        self.repair = Repair(conversations, publisher, connected)
+        self.repair = Repair(conversations, store, publisher, connected)
         adapter.on_uncertain(self.repair.since)
         adapter.on_late(self.repair.late)
         self.notifications = Notifications(NotificationStore(database), publisher)

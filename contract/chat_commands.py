@@ -96,7 +96,13 @@ UPDATE = Command(
 )  # fmt: skip
 
 MESSAGE_EVENT = Event("chat:message", "/chat", MessageData, "A new message, in rising seq per conversation.")
-MESSAGE_UPDATED = Event("chat:message_updated", "/chat", MessageData, "A message was edited, deleted or reacted to.")
+MESSAGE_UPDATED = Event(
+    "chat:message_updated", "/chat", MessageData,
+    "A message was edited, deleted or reacted to. May come again after a crash: the highest version is what counts.",
+)  # fmt: skip
 RECEIPT_EVENT = Event("chat:receipt", "/chat", Receipt, "Someone's delivered or read mark rose.")
-CONVERSATION_EVENT = Event("chat:conversation", "/chat", ConversationData, "A conversation is new to you or changed.")
+CONVERSATION_EVENT = Event(
+    "chat:conversation", "/chat", ConversationData,
+    "A conversation is new to you or changed. May come again after a crash, as it is then.",
+)  # fmt: skip
 HEAD_EVENT = Event("chat:head", "/chat", Head, "You may have missed messages up to last_seq: fetch what you lack.")

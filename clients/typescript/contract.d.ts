@@ -1085,11 +1085,11 @@ export interface ChatCommands {
 export interface ChatEvents {
   /** A new message, in rising seq per conversation. */
   "chat:message": (payload: MessageData) => void;
-  /** A message was edited, deleted or reacted to. */
+  /** A message was edited, deleted or reacted to. May come again after a crash: the highest version is what counts. */
   "chat:message_updated": (payload: MessageData) => void;
   /** Someone's delivered or read mark rose. */
   "chat:receipt": (payload: Receipt) => void;
-  /** A conversation is new to you or changed. */
+  /** A conversation is new to you or changed. May come again after a crash, as it is then. */
   "chat:conversation": (payload: ConversationData) => void;
   /** You may have missed messages up to last_seq: fetch what you lack. */
   "chat:head": (payload: Head) => void;

@@ -91,14 +91,19 @@ class Conversations:
     async def stop(self) -> None:
         await self._store.mover.stop()
 
-    async def touch(self, message: Document) -> None:
-        """A message of this conversation was changed."""
-        await self._store.touch(message)
+    async def changing(self, document: Document, text: bool) -> None:
+        """A message of this conversation is about to be changed; `text`: to say something else.
 
-    async def edited(self, document: Document) -> None:
-        """A message of this conversation is about to say something else, which search has to know."""
-        if not document.get("edited"):
+        Search has to know, and so does everyone who asks what was changed: before, because who changes it may die.
+        """
+        if text and not document.get("edited"):
             await self._store.change({"_id": document["_id"]}, {"$set": {"edited": True}})
+        else:
+            await self._store.touch(document["_id"])
+
+    async def changed_message(self, message: Document) -> None:
+        """A message of this conversation was changed."""
+        await self._store.follow(message)
 
     async def mark(self, document: Document, user_id: str, marks: dict[str, int]) -> None:
         """Raises a participant's high-water marks."""
@@ -141,7 +146,7 @@ class Conversations:
                 for user_id in everyone
             },
             "last_seq": 0, "last_message": None, "pinned_message_ids": [], "created_at": at, "updated_at": at,
-            "touched_at": at,
+            "touched_at": at, "changed_at": at,
         }  # fmt: skip
         if not group:
             document["direct_key"] = ":".join(sorted(everyone))
@@ -156,6 +161,8 @@ class Conversations:
             found = await self._store.find_by("direct_key", wanted["direct_key"])
         if found is None:
             raise ParleyError("conflict")
+        if found["create_key"] == wanted["create_key"]:  # and the first attempt may not have come to this
+            await self.announce(found, context.origin)
         return chat.ConversationData(conversation=to_conversation(found, context.user_id), duplicate=True)
 
     async def list_mine(self, context: Context, payload: chat.List) -> chat.ConversationList:

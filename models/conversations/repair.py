@@ -1,9 +1,11 @@
-"""Tells connected people where their conversations end, when messages may never have reached this process.
+"""Tells connected people how their conversations stand, when what was done may never have reached this process.
 
-A process may die between a durable message and telling of it, and what goes through Redis may be lost for good. The
-relay knows when that can have been. Then each process tells its own connections, by `chat:head`, of every conversation
-that had news since, or that has messages beyond its stored head; clients fetch what they lack. A send pays nothing for
-this: it is looked for among the conversations of those who are connected, and only after such an event.
+A process may die between a durable change and telling of it, and what goes through Redis may be lost for good. The
+relay knows when that can have been. Then each process tells its own connections of what happened since: by `chat:head`
+of every conversation with messages, or with messages beyond its stored head, which clients fetch if they lack them; and
+again of conversations and messages that were changed, as they are now. A send pays nothing for this: it is looked for
+among the conversations of those who are connected, and only after such an event. Marks are not told again, since the
+next one says the same.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from contract import chat, chat_commands
 from contract.rooms import user_room
 from models.context import now
+from models.conversations.document import to_conversation, to_message
 from models.conversations.store import ConversationStore
 from ops.metrics import RELAY
 from realtime.publisher import Publisher
+from storage.mongo import Document
 
 log = logging.getLogger("parley.repair")
 
@@ -33,11 +37,24 @@ MARGIN = timedelta(seconds=10)
 LATELY = timedelta(days=1)
 
 
+class Changes(Protocol):
+    """What the repair asks of the messages."""
+
+    async def changed_since(self, conversation_id: str, since: datetime) -> list[Document]: ...
+
+
 class Repair:
     """`connected`: the users connected to this process."""
 
-    def __init__(self, store: ConversationStore, publisher: Publisher, connected: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        store: ConversationStore,
+        messages: Changes,
+        publisher: Publisher,
+        connected: Callable[[], Sequence[str]],
+    ) -> None:
         self._store = store
+        self._messages = messages
         self._publisher = publisher
         self._connected = connected
         self._since: float | None = None
@@ -108,10 +125,33 @@ class Repair:
         for active in ({"$gte": border}, {"$lt": border}):
             for first in range(0, len(users), USERS_AT_ONCE):
                 some = users[first : first + USERS_AT_ONCE]
-                for conversation_id, participants, last_seq in await self._store.with_news(some, since, active):
-                    if conversation_id in told or last_seq == 0:
+                for news in await self._store.with_news(some, since, active):
+                    if news.conversation_id in told:
                         continue
-                    told.add(conversation_id)
-                    rooms = [user_room(user_id) for user_id in participants if user_id in here]
-                    await self._tell_end(conversation_id, last_seq, rooms)
+                    told.add(news.conversation_id)
+                    if news.active and news.last_seq:
+                        rooms = [user_room(user_id) for user_id in news.participant_ids if user_id in here]
+                        await self._tell_end(news.conversation_id, news.last_seq, rooms)
+                    if news.changed:
+                        await self._tell_changes(news.conversation_id, since, here)
         return len(told)
+
+    async def _tell_changes(self, conversation_id: str, since: datetime, here: set[str]) -> None:
+        """What people know already comes again: they take what has a higher version, or is newer."""
+        changed = await self._messages.changed_since(conversation_id, since)
+        document = await self._store.find(conversation_id)
+        if document is None:
+            return
+        RELAY.repaired += 1
+        people = [user_id for user_id in document["participant_ids"] if user_id in here]
+        for user_id in people:
+            conversation = chat.ConversationData(conversation=to_conversation(document, user_id))
+            event = chat_commands.CONVERSATION_EVENT
+            await self._publisher.publish(event, [user_room(user_id)], conversation, local=True)
+        for message in changed:
+            rooms = [
+                user_room(user_id) for user_id in people if document["members"][user_id]["joined_seq"] < message["seq"]
+            ]
+            if rooms:
+                data = chat.MessageData(message=to_message(message))
+                await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, local=True)

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
@@ -26,6 +26,21 @@ from storage.mongo import Database, Document
 CACHE_S = 5.0
 CACHE_MAX = 20_000
 TOUCHES_MAX = 10
+
+
+class News(NamedTuple):
+    """`active`: there are messages; `changed`: something else about it, or about older messages."""
+
+    conversation_id: str
+    participant_ids: list[str]
+    last_seq: int
+    active: bool
+    changed: bool
+
+
+def _touched() -> Document:
+    at = now()
+    return {"touched_at": at, "changed_at": at}
 
 
 class ConversationStore:
@@ -98,21 +113,21 @@ class ConversationStore:
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         return found
 
-    async def with_news(
-        self, user_ids: Sequence[str], since: datetime, active: Document
-    ) -> list[tuple[str, list[str], int]]:
-        """Of these users' conversations whose last activity is `active`: those with any since `since`, or with messages
-        beyond their stored head. Each as (id, participants, last seq)."""
+    async def with_news(self, user_ids: Sequence[str], since: datetime, active: Document) -> list[News]:
+        """Of these users' conversations whose last activity is `active`: those with messages or changes since `since`,
+        or with messages beyond their stored head."""
         query = {"participant_ids": {"$in": list(user_ids)}, "updated_at": active}
-        fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1}
+        fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1, "changed_at": 1}
         found: list[Document] = await self._conversations.find(query, fields).to_list(None)
         beyond: dict[str, int] = await self.mover.beyond({document["_id"]: document["last_seq"] for document in found})
-        news: list[tuple[str, list[str], int]] = []
+        news: list[News] = []
         for document in found:
             conversation_id = document["_id"]
-            if conversation_id in beyond or document["updated_at"] >= since:
+            active_since = conversation_id in beyond or document["updated_at"] >= since
+            changed = "changed_at" in document and document["changed_at"] >= since
+            if active_since or changed:
                 last_seq: int = beyond.get(conversation_id) or document["last_seq"]
-                news.append((conversation_id, document["participant_ids"], last_seq))
+                news.append(News(conversation_id, document["participant_ids"], last_seq, active_since, changed))
         return news
 
     async def shared(self, user_id: str, others: Sequence[str]) -> set[str]:
@@ -160,7 +175,7 @@ class ConversationStore:
 
     async def change(self, query: dict[str, Any], change: dict[str, Any]) -> bool:
         """Any other change; tells every process to forget what it remembers. False if the query matched nothing."""
-        change = {**change, "$max": {"touched_at": now()}}
+        change = {**change, "$max": _touched()}
         result = await self._conversations.update_one(query, change)
         if result.matched_count:
             await self._bus.publish("conversation_changed", {"id": query["_id"]})
@@ -172,10 +187,14 @@ class ConversationStore:
             await self.change({"_id": document["_id"]}, {"$set": {f"members.{user_id}.name": name}})
         return [document["_id"] for document in found]
 
-    async def touch(self, message: Document) -> None:
+    async def touch(self, conversation_id: str) -> None:
+        """A message is about to be changed, or was."""
+        await self._conversations.update_one({"_id": conversation_id}, {"$max": _touched()})
+
+    async def follow(self, message: Document) -> None:
         """A message was changed: the copy on the conversation follows, if it is of this message and older."""
         conversation_id = message["conversation_id"]
-        await self._conversations.update_one({"_id": conversation_id}, {"$max": {"touched_at": now()}})
+        await self.touch(conversation_id)
         of_this = {"_id": conversation_id, "last_seq": message["seq"]}
         older = {**of_this, "last_message.version": {"$lt": message["version"]}}
         for _ in range(TOUCHES_MAX):

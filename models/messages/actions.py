@@ -61,7 +61,7 @@ class Messages:
             fingerprint=fingerprint(payload.conversation_id, text, payload.reply_to, mentions),
         )  # fmt: skip
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
-        if mentions and data.duplicate is not True:
+        if mentions:  # a repeat too: the first attempt may not have come to this
             await self._notifications.mentioned(data.message, conversation, mentions)
         return data
 
@@ -156,21 +156,26 @@ class Messages:
             conversation, message = await self.visible(context.user_id, identifier)
             fields = change(message)
             if fields is None:
+                if message["version"] > 1:  # by an earlier attempt, perhaps, which did not come to telling of it
+                    return await self._changed(context, message)
                 return chat.MessageData(message=to_message(message))
+            # First: a process that dies in between must not leave search with the old words.
+            await self._conversations.changing(conversation, "text" in fields)
             if "text" in fields:
-                # First: a process that dies in between must not leave search with the old words.
-                await self._conversations.edited(conversation)
                 await self._index.changed(message)
             changed = await self._store.replace(message, fields, now())
-            if changed is None:
-                continue
-            await self._conversations.touch(changed)
-            data = chat.MessageData(message=to_message(changed))
-            # Who is in it now: nobody hears of a conversation after having been told that they left it.
-            rooms = await self._conversations.audience(changed["conversation_id"], changed["seq"])
-            await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
-            return data
+            if changed is not None:
+                return await self._changed(context, changed)
         raise ParleyError("conflict")
+
+    async def _changed(self, context: Context, message: Document) -> chat.MessageData:
+        """Tells everyone what it is now."""
+        await self._conversations.changed_message(message)
+        data = chat.MessageData(message=to_message(message))
+        # Who is in it now: nobody hears of a conversation after having been told that they left it.
+        rooms = await self._conversations.audience(message["conversation_id"], message["seq"])
+        await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
+        return data
 
 
 def _plain(message: Document) -> dict[str, Any]:

@@ -35,12 +35,13 @@ class Membership:
         self._bus = bus
 
     async def create(self, context: Context, payload: chat.Create) -> chat.ConversationData:
-        """Makes a conversation; people put into a group are notified."""
+        """Makes a conversation; people put into a group are notified. A repeat does what the first attempt did not."""
         data = await self._conversations.create(context, payload)
-        if payload.type == "group" and data.duplicate is not True:
+        if payload.type == "group":
             document = await self._conversations.require(context.user_id, data.conversation.id)
             others = [user_id for user_id in document["participant_ids"] if user_id != context.user_id]
-            await self._notifications.added(document, context.user_id, others)
+            first = [user_id for user_id in others if document["members"][user_id]["joined_seq"] == 0]
+            await self._notifications.added(document, context.user_id, first)
         return data
 
     async def members(self, context: Context, payload: chat.Members) -> chat.ConversationData:
@@ -61,8 +62,7 @@ class Membership:
                 context, document, f"{removed} left" if own else f"{names[context.user_id]} removed {removed}"
             )
             await self._tell_left(document, remove)
-        if not add and not remove:
-            return chat.ConversationData(conversation=to_conversation(document, context.user_id))
+        # Even if it was so already: by an earlier attempt, perhaps, which did not come to telling of it.
         fresh = await self._conversations.changed(document, context.origin, remove)
         if add:
             await self._notifications.added(joined, context.user_id, add)

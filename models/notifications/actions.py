@@ -59,8 +59,7 @@ class Notifications:
         ]  # fmt: skip
         if not documents:
             return
-        await self._store.insert(documents)
-        for document in documents:
+        for document in await self._store.insert(documents):
             event = system.NotificationEvent(notification=to_notification(document))
             await self._publisher.publish(system.NOTIFICATION_EVENT, [user_room(document["user_id"])], event)
 

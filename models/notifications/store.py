@@ -17,13 +17,17 @@ class NotificationStore:
         self._notifications = database.collection("notifications")
         self._preferences = database.collection("notification_preferences")
 
-    async def insert(self, documents: Sequence[Document]) -> None:
-        """Stores those that are not there yet."""
+    async def insert(self, documents: Sequence[Document]) -> list[Document]:
+        """Stores those that are not there yet, and returns them."""
         try:
             await self._notifications.insert_many(list(documents), ordered=False)
         except BulkWriteError as error:
-            if any(failure["code"] != _DUPLICATE for failure in error.details["writeErrors"]):
+            failures = error.details["writeErrors"]
+            if any(failure["code"] != _DUPLICATE for failure in failures):
                 raise
+            there = {failure["index"] for failure in failures}
+            return [document for index, document in enumerate(documents) if index not in there]
+        return list(documents)
 
     async def of_user(self, user_id: str, up_to: datetime | None = None) -> list[Document]:
         """Newest first."""

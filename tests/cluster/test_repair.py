@@ -9,11 +9,14 @@ from typing import Any
 
 from bench.clients import Person
 from bench.redis_server import RedisServer
+from models.context import now
+from models.messages.store import MessageStore
+from storage.mongo import Database
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_beyond_head import leave_behind
 from tests.faults.test_kill import close_all
 from tests.rest.client import http
-from tests.support import Heard, direct, group
+from tests.support import Heard, direct, group, until
 
 Json = dict[str, Any]
 WITHIN_S = 10.0
@@ -38,6 +41,60 @@ async def test_a_message_whose_process_died_before_telling_is_told_of(
         async with asyncio.timeout(5):
             while ben.cursors[conversation["id"]] < 3:  # the client fetched what it lacked
                 await asyncio.sleep(0.01)
+        await close_all(scene.crowd)
+
+
+async def leave_changed(url: str, name: str, message: Json, text: str) -> None:
+    """What a process leaves that dies right after it has changed a message."""
+    database = Database(url, name, single=True)
+    conversations, at = database.collection("conversations"), now()
+    await conversations.update_one({"_id": message["conversation_id"]}, {"$max": {"touched_at": at, "changed_at": at}})
+    store = MessageStore(database)
+    before = await store.find(message["id"])
+    assert before is not None
+    assert await store.replace(before, {"text": text, "edited_at": now()}, now())
+    database.close()
+
+
+async def test_a_change_whose_process_died_before_telling_is_told_of(
+    tmp_path: Path, mongo_url: str, redis_url: str
+) -> None:
+    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
+        scene = Scene(a.url, b.url)
+        ada, ben, conversation = await scene.pair()
+        cleo = await scene.person("Cleo", scene.b)
+        await direct(cleo, ben)
+        place = {"conversation_id": conversation["id"]}
+        sent = [
+            (await ada.call("chat:send", {**place, "client_id": f"s{number}", "text": "hello"}))["message"]
+            for number in range(2)
+        ]
+        heard, other = Heard(ben, "chat:message_updated"), Heard(cleo, "chat:message_updated")
+        await leave_changed(mongo_url, a._env["MONGO_DB"], sent[0], "goodbye")
+        a.kill()
+        told = await heard.wait("chat:message_updated", WITHIN_S)
+        assert (told["message"]["text"], told["message"]["version"]) == ("goodbye", 2)
+        assert [payload["message"]["id"] for name, payload in heard.all if name == "chat:message_updated"] == [
+            sent[0]["id"]
+        ]
+        assert other.all == []
+        await close_all(scene.crowd)
+
+
+async def test_a_conversation_whose_process_died_before_telling_is_told_of(
+    tmp_path: Path, mongo_url: str, redis_url: str
+) -> None:
+    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
+        scene = Scene(a.url, b.url)
+        ada, ben, _ = await scene.pair()
+        trade = await group(ada, ben)
+        heard = Heard(ben, "chat:conversation")
+        database = Database(mongo_url, a._env["MONGO_DB"], single=True)
+        changes = {"$set": {"title": "Tea"}, "$max": {"touched_at": now(), "changed_at": now()}}
+        await database.collection("conversations").update_one({"_id": trade["id"]}, changes)
+        database.close()
+        a.kill()
+        await until(lambda: any(payload["conversation"]["title"] == "Tea" for _, payload in heard.all), WITHIN_S)
         await close_all(scene.crowd)
 
 

@@ -1,0 +1,132 @@
+"""A change that was stored and not told of: whoever repeats it makes it known, and who syncs gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bench.clients import CommandError, Person
+from models.conversations.actions import Conversations
+from models.notifications.actions import Notifications
+from realtime.publisher import Publisher
+from server import Server
+from tests.support import Crowd, Heard, group
+
+Json = dict[str, Any]
+CHANGES: dict[str, Json] = {
+    "chat:edit": {"text": "goodbye"},
+    "chat:delete": {},
+    "chat:react": {"emoji": "👍", "on": True},
+}
+
+
+@contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> Iterator[None]:
+    """It is not done, as when the database or this process fails right there."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, fail)
+        yield
+
+
+@pytest.mark.parametrize("command", CHANGES)
+@pytest.mark.parametrize("owner_name", [(Publisher, "publish"), (Conversations, "changed_message")])
+async def test_a_repeated_change_of_a_message_is_told(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, command: str, owner_name: tuple[type, str]
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    payload = {"conversation_id": conversation["id"], "client_id": "one", "text": "hello"}
+    message = (await ada.call("chat:send", payload))["message"]
+    since = (await ben.call("chat:sync", {"cursors": {}}))["synced_at"]
+    heard, change = Heard(ben, "chat:message_updated"), {"message_id": message["id"], **CHANGES[command]}
+    with failing(monkeypatch, *owner_name), pytest.raises(CommandError):
+        await ada._attempt(command, change, "/chat")
+    assert heard.all == []
+    # Who comes back meanwhile misses nothing.
+    page = await ben.call("chat:sync", {"cursors": {conversation["id"]: 1}, "changed_since": since})
+    assert [changed["version"] for entry in page["conversations"] for changed in entry["changed"]] == [2]
+    changed = (await ada.call(command, change))["message"]
+    assert changed["version"] == 2
+    assert (await heard.wait("chat:message_updated"))["message"] == changed
+    assert (await ben.call("chat:get", {"conversation_id": conversation["id"]}))["conversation"][
+        "last_message"
+    ] == changed
+
+
+async def test_a_change_that_changes_nothing_of_an_unchanged_message_is_not_told(crowd: Crowd) -> None:
+    ada, ben, conversation = await crowd.pair()
+    payload = {"conversation_id": conversation["id"], "client_id": "one", "text": "hello"}
+    message = (await ada.call("chat:send", payload))["message"]
+    heard = Heard(ben, "chat:message_updated")
+    assert (await ada.call("chat:edit", {"message_id": message["id"], "text": "hello"}))["message"] == message
+    await ada.call("chat:react", {"message_id": message["id"], "emoji": "👍", "on": True})
+    assert (await heard.wait("chat:message_updated"))["message"]["version"] == 2
+    assert len(heard.all) == 1
+
+
+async def test_a_repeated_mention_is_notified_once(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    heard = Heard(ben, "system:notification")
+    payload = {
+        "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [ben.account.id]
+    }  # fmt: skip
+    with failing(monkeypatch, Notifications, "mentioned"):
+        sent = await ada.call("chat:send", payload)  # the acknowledgement is on its way by then
+    assert await unread(ben) == []
+    for _ in range(3):
+        assert (await ada.call("chat:send", payload))["message"] == sent["message"]
+    told = (await heard.wait("system:notification"))["notification"]
+    assert await unread(ben) == [told]
+    assert len(heard.all) == 1
+
+
+async def test_a_repeated_group_is_told_and_notified_once(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, ben = await crowd.person("Ada"), await crowd.person("Ben")
+    heard = Heard(ben, "chat:conversation", "system:notification")
+    payload = {"type": "group", "participant_ids": [ben.account.id], "title": "Coffee", "client_id": "coffee"}
+    with failing(monkeypatch, Conversations, "announce"), pytest.raises(CommandError):
+        await ada._attempt("chat:create", payload, "/chat")
+    assert heard.all == []
+    made = await ada.call("chat:create", payload)
+    assert made["duplicate"] is True
+    told = await heard.wait("chat:conversation")
+    assert told["conversation"]["id"] == made["conversation"]["id"]
+    await heard.wait("system:notification")
+    await ada.call("chat:create", payload)
+    assert len(await unread(ben)) == 1
+    # Whoever has left it is not shown it again.
+    await ada.call("chat:members", {"conversation_id": made["conversation"]["id"], "remove": [ada.account.id]})
+    with pytest.raises(CommandError, match="not_a_participant"):
+        await ada.call("chat:create", payload)
+
+
+async def unread(person: Person) -> list[Json]:
+    items: list[Json] = (await person.call("notification:list", {"unread": True}))["items"]
+    return items
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+async def test_a_repeated_change_of_members_is_told(
+    crowd: Crowd, server: Server, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    ada, ben, cleo = [await crowd.person(name, ("/chat",)) for name in ("Ada", "Ben", "Cleo")]
+    others = (ben,) if change == "add" else (ben, cleo)
+    conversation = await group(ada, *others)
+    heard = Heard(ben, "chat:conversation")
+    payload = {"conversation_id": conversation["id"], change: [cleo.account.id]}
+    with failing(monkeypatch, Conversations, "changed"), pytest.raises(CommandError):
+        await ada._attempt("chat:members", payload, "/chat")
+    assert heard.all == []
+    await ada.call("chat:members", payload)
+    told = (await heard.wait("chat:conversation"))["conversation"]
+    assert {person["user_id"] for person in told["participants"]} == {
+        person.account.id for person in ((ada, ben, cleo) if change == "add" else (ada, ben))
+    }
