@@ -17,13 +17,14 @@ class Listener(Protocol):
 
 
 class PollingLink(Outbox):
-    """`blocked` but for the moments in which a poll waits."""
+    """`blocked` but for the moments in which a poll waits. `at_most`: what this client takes in one answer."""
 
-    __slots__ = ("_ended", "_hold", "_poll", "listener")
+    __slots__ = ("_at_most", "_ended", "_hold", "_poll", "listener")
 
-    def __init__(self, listener: Listener, flusher: Flusher, offsets: bool = False) -> None:
+    def __init__(self, listener: Listener, flusher: Flusher, offsets: bool = False, at_most: int | None = None) -> None:
         super().__init__(flusher, offsets)
         self.listener = listener
+        self._at_most = at_most
         self.blocked = True
         self._poll: asyncio.Future[None] | None = None
         self._hold = False
@@ -50,13 +51,24 @@ class PollingLink(Outbox):
                 self._poll = None
         if request is not None and request.transport is None:
             raise exceptions.EngineIOError("the client has given up the poll")
-        return NOOP.for_polling(False) if self._hold else self.take()
+        return NOOP.for_polling(False) if self._hold else self.take(None if self._ended else self._at_most)
 
-    def take(self) -> list[Any]:
-        """What waits, for the body of an answer; a NOOP if nothing does."""
+    def take(self, at_most: int | None = None) -> list[Any]:
+        """What waits, or the first of it, for the body of an answer; a NOOP if nothing does."""
         self.gather()
-        packets, self.packets = self.packets, []
+        count = len(self.packets) if at_most is None else self._within(at_most)
+        packets, self.packets = self.packets[:count], self.packets[count:]
         return [part for packet in packets or [NOOP] for part in packet.for_polling(self.offsets)]
+
+    def _within(self, parts: int) -> int:
+        """How many of the packets, one at least, have no more parts than that."""
+        count = 0
+        for packet in self.packets:
+            parts -= bool(packet.text) + len(packet.attachments)
+            if parts < 0 and count:
+                break
+            count += 1
+        return count
 
     def flush(self) -> None:
         if self._poll is not None and not self._hold:

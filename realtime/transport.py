@@ -26,6 +26,7 @@ from realtime.wheel import TICK_S, TimerWheel
 
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
+PYTHON_PACKETS_MAX = 16
 LAST_WORDS_S = 1.0
 LEAVING_RETRY_MS = 1_000
 
@@ -84,6 +85,12 @@ def keeps_offsets(request: web.Request) -> bool:
     if agent is None:
         return "Sec-WebSocket-Extensions" in request.headers
     return not any(name in agent.lower() for name in _WITHOUT_OFFSETS)
+
+
+def packets_at_most(request: web.Request) -> int | None:
+    """In one answer to a poll: python-engineio's client takes more for an attack, and ends the connection."""
+    agent = request.headers.get("User-Agent", "")
+    return PYTHON_PACKETS_MAX if "python" in agent.lower() else None
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
@@ -199,7 +206,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if transport == "websocket":
             return self._bad_request("Invalid websocket upgrade")
         session = Session(self, self.generate_id())
-        link = session.link = PollingLink(session, self.flusher, keeps_offsets(environ["aiohttp.request"]))
+        request = environ["aiohttp.request"]
+        link = session.link = PollingLink(session, self.flusher, keeps_offsets(request), packets_at_most(request))
         self.sockets[session.sid] = session
         link.send(opening(self._handshake(session.sid, ["websocket"])))
         return self._ok(await link.poll(), jsonp_index=jsonp_index)

@@ -75,9 +75,9 @@ def refusal(frame: str | None, namespace: str) -> Json:
 class Polling:
     """One Engine.IO session over HTTP requests alone."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, agent: str = aiohttp.http.SERVER_SOFTWARE) -> None:
         self.url = url
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20), headers={"User-Agent": agent})
         self.handshake: Json = {}
         self._waiting: list[str] = []
 

@@ -296,3 +296,19 @@ async def test_a_second_websocket_for_one_session_is_closed(place: Place, pollin
             assert (await second.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
         await ws.send_str('42/chat,2["chat:list",{}]')
         await frame(ws, "43/chat,2")
+
+
+@pytest.mark.parametrize(("agent", "at_once"), [("Python/3.11 aiohttp/3.14.0", 16), ("okhttp/4.12", 40)])
+async def test_a_python_client_gets_no_more_packets_at_once_than_it_takes(
+    place: Place, agent: str, at_once: int
+) -> None:
+    async with Polling(place.url, agent) as polling:
+        await polling.connect("/chat", place.ada.access_token)
+        name = f"burst-{at_once}"
+        assert await polling.post(*send_frames(place, name, 40)) == 200
+        link = place.server.sio.eio.sockets[polling.handshake["sid"]].link
+        await until(lambda: len(link.packets) >= 40)
+        status, packets = await polling.poll()
+        assert (status, len(packets)) == (200, at_once)
+        polling._waiting = packets
+        assert all(answer["ok"] for answer in await acknowledgements(polling, 40))
