@@ -3,6 +3,9 @@
 After a fault a client may learn of a message by fetching it, which mends everything, a bug included. So what a client
 mends is held against the time: if no fault had happened for QUIET_S and none did while the message was on its way, it
 should have come as an event to every connection that was up. That is how one delivery lost in ten thousand is found.
+
+A connection that is resumed goes on for this: what happened while its device was away was to come when it returned. And
+it is resumed, if no fault had happened but that it was cut.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ ON_ITS_WAY_S = 5.0  # an event has this long after anybody knew of its message
 
 
 class Span(NamedTuple):
-    """A connection from its beginning to its end."""
+    """A connection, with those that resumed it, from its beginning to its end."""
 
     connection: int
     begins: float
@@ -37,9 +40,13 @@ class Travel(NamedTuple):
 
 @dataclass(slots=True)
 class Expected:
-    """`events` that had to come in calm times, and those that did not. `mended`: fetched though all was calm."""
+    """`events` that had to come in calm times, and those that did not. `mended`: fetched though all was calm.
+
+    `resumed`: connections that were cut in calm times and went on; those that did not are `missing` too.
+    """
 
     events: int = 0
+    resumed: int = 0
     missing: list[Violation] = field(default_factory=list)
     mended: int = 0
 
@@ -64,13 +71,33 @@ def expected_in_calm(evidence: Evidence) -> Expected:
     found = Expected()
     for journal in evidence.journals:
         _expect(evidence, journal, calm, found)
+        if journal.resumes:
+            _expect_to_resume(evidence, journal, found)
     return found
+
+
+def _expect_to_resume(evidence: Evidence, journal: Journal, found: Expected) -> None:
+    """Whoever lost a connection in calm times was let go on where it was."""
+    down: Down | None = None
+    for record in journal.records:
+        if isinstance(record, Down):
+            down = record
+        elif isinstance(record, Up) and down is not None and is_calm(evidence.faults, down.at, record.at):
+            if record.continues:
+                found.resumed += 1
+                continue
+            text = f"lost connection {down.connection} ({down.reason}) when nothing else was wrong, and was not resumed"
+            at = record.at - evidence.began_at
+            found.missing.append(Violation("calm", text, device=journal.device, at=at))
 
 
 def _expect(evidence: Evidence, journal: Journal, calm: dict[tuple[str, str], Travel], found: Expected) -> None:
     """Adds what this device had to hear."""
-    heard = {(r.connection, r.conversation, r.message.seq) for r in journal.records if isinstance(r, Heard)}
-    own = {(r.connection, r.client_id) for r in journal.records if isinstance(r, Sent)}
+    life_of = journal.lives()
+    heard = {
+        (life_of.get(r.connection), r.conversation, r.message.seq) for r in journal.records if isinstance(r, Heard)
+    }
+    own = {(life_of.get(r.connection), r.client_id) for r in journal.records if isinstance(r, Sent)}
     handed = {(r.conversation, r.message.seq): r for r in journal.records if isinstance(r, Handed)}
     lives = spans(journal, evidence.closed_at)
     for conversation in evidence.conversations.values():
@@ -101,14 +128,17 @@ def _expect(evidence: Evidence, journal: Journal, calm: dict[tuple[str, str], Tr
 
 
 def spans(journal: Journal, closed_at: float) -> list[Span]:
-    """The connections of a device."""
+    """The connections of a device, each with those that resumed it."""
+    life_of = journal.lives()
     begun: dict[int, float] = {}
     ended: dict[int, float] = {}
     for record in journal.records:
+        life = life_of.get(record.connection, 0)
         if isinstance(record, Up):
-            begun[record.connection] = record.at
+            begun.setdefault(life, record.at)
+            ended.pop(life, None)
         elif isinstance(record, Down):
-            ended[record.connection] = record.at
+            ended[life] = record.at
     return [Span(number, at, min(ended.get(number, closed_at), closed_at)) for number, at in begun.items()]
 
 

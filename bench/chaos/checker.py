@@ -10,6 +10,7 @@ Promises (docs/chaos.md says the same in prose):
 - true: what anyone was told is what is stored, and was theirs to hear;
 - told: when all is well again every device has everything without having asked;
 - up: no process ends by itself, and one that gets SIGTERM ends with code 0;
+- of changes of messages the same: `bench.chaos.changed`;
 - calm: `bench.chaos.calm`;
 - settled: `bench.chaos.settled`.
 """
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from bench.chaos.calm import lost_in_calm
+from bench.chaos.changed import changed
 from bench.chaos.evidence import Evidence, Violation
 from bench.chaos.journal import Acked, Essence, Handed, Head, Heard, Journal, Record, Sent
 from bench.chaos.settled import settled
@@ -32,7 +34,7 @@ def check(evidence: Evidence) -> list[Violation]:
     found: list[Violation] = []
     for promise in (
         kept, numbered, sent_once, heard_once_in_order, handed_once_in_order, sent_in_order, true, told, repeated,
-        ended, lost_in_calm, settled,
+        ended, changed, lost_in_calm, settled,
     ):  # fmt: skip
         found += promise(evidence)
     return sorted(found, key=lambda violation: violation.at)
@@ -75,14 +77,16 @@ def sent_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def heard_once_in_order(evidence: Evidence) -> Iterator[Violation]:
-    """On one connection, events of a conversation rise by seq; gaps may be, repeats may not."""
+    """On a connection and those that resumed it, events of a conversation rise by seq; gaps may be, repeats may not."""
     for journal in evidence.journals:
         highest: dict[tuple[int, str], int] = defaultdict(int)
         heard: set[tuple[int, str, int]] = set()
+        life_of = journal.lives()
         for record in journal.records:
             if not isinstance(record, Heard):
                 continue
-            place, seq = (record.connection, record.conversation), record.message.seq
+            life = life_of.get(record.connection, record.connection)
+            place, seq = (life, record.conversation), record.message.seq
             if (*place, seq) in heard:
                 text = "the same event came twice on one connection"
                 yield _violation(evidence, "once", text, journal, record, record.message)

@@ -4,6 +4,9 @@ It comes back after every drop and fetches what it missed (`chat:sync`). It hand
 comes too early is held, and if what is missing does not come by itself, that conversation is fetched. `chat:head` makes
 it fetch too. Beyond that it never asks, so what it knows at the end of a run is what the server told it of.
 
+One that resumes does not ask after a drop either, if the server says that it goes on where it was. It fetches only
+where it had sent something that got no answer: nobody is told of their own messages by an event.
+
 Every connection is a new python-socketio client: a client that reconnects by itself can lose the drop that happens
 while it is connecting, and then believes for ever that it is connected.
 """
@@ -19,7 +22,8 @@ from typing import Literal
 
 import socketio
 
-from bench.chaos.journal import Acked, Down, Essence, Failed, Handed, Head, Heard, Journal, Sent, Up
+from bench.chaos.journal import Acked, Changed, Down, Essence, Failed, Handed, Head, Heard, Journal, Sent, Up
+from bench.chaos.resuming import Place, ResumingClient
 from bench.clients import (
     CHAT,
     GAP_GRACE_S,
@@ -46,19 +50,29 @@ By = Literal["event", "fetch", "ack"]
 
 
 class Device(Person):
-    """`cursors`: everything up to here was handed to the application."""
+    """`cursors`: everything up to here was handed to the application. `resumes`: by connection state recovery."""
 
-    def __init__(self, name: str, url: str, account: Account) -> None:
+    def __init__(
+        self, name: str, url: str, account: Account, transports: tuple[str, ...] = ("websocket",), resumes: bool = False
+    ) -> None:
         super().__init__(Rest(url), account, (CHAT, OFFERS))
-        self.journal = Journal(name, account.id)
+        self.transports = transports
+        self.resumes = resumes
+        self._places: dict[str, Place] = {}
+        self.journal = Journal(name, account.id, resumes)
         self._handlers = self._socket.handlers  # of every socket that is still listened to
         self.connection = 0
+        self._last_up = 0
         self._up = False
         self._closing = False
         self._behind = False  # it was away, and has not asked yet what it missed
+        self._doubtful: set[str] = set()  # conversations in which a send got no answer, if it resumes
         self._held: dict[str, dict[int, tuple[Essence, By]]] = defaultdict(dict)
         self._ends: dict[str, int] = {}  # how far conversations go, by what it was told
         self._news = asyncio.Event()
+        self._synced_at: str | None = None
+        self.latest: dict[str, Essence] = {}  # of each conversation, what was handed on last
+        self.versions: dict[str, int] = {}  # of messages that are known to have been changed, by id
 
     # Connecting
 
@@ -80,7 +94,7 @@ class Device(Person):
     async def _try(self) -> bool:
         self.connection += 1
         self._refusals.clear()
-        self._socket = socketio.AsyncClient(handle_sigint=False, reconnection=False)
+        self._socket = ResumingClient(self._places, handle_sigint=False, reconnection=False)
         self._socket.handlers = self._handlers
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -96,6 +110,9 @@ class Device(Person):
         await self._discard(self._socket)
         return False
 
+    async def _where(self) -> str:
+        return await super()._where() + ("?recovery=1" if self.resumes else "")
+
     @staticmethod
     async def _discard(socket: socketio.AsyncClient) -> None:
         """Nothing more is heard from it."""
@@ -110,10 +127,13 @@ class Device(Person):
     def _connected(self, namespace: str) -> None:
         if namespace != CHAT:
             return
-        self.journal.records.append(Up(time.perf_counter(), self.connection))
+        place = self._places.get(CHAT)
+        resumed = place is not None and place.resumed
+        self.journal.records.append(Up(time.perf_counter(), self.connection, self._last_up if resumed else 0))
+        self._last_up = self.connection
         self._up = True
         self._online.set()
-        self._behind = True
+        self._behind = self._behind or not resumed
         self._start("repair", self._repair())
 
     def _dropped(self, reason: str) -> None:
@@ -157,6 +177,8 @@ class Device(Person):
         except (CommandError, ConnectionDroppedError) as error:
             code = error.code if isinstance(error, CommandError) else "dropped"
             records.append(Failed(time.perf_counter(), connection, command, code))
+            if self.resumes and command == "chat:send" and code == "dropped":
+                self._doubtful.add(payload["conversation_id"])
             raise
         if command == "chat:send":
             message, duplicate = reply.data["message"], reply.data.get("duplicate", False)
@@ -175,12 +197,15 @@ class Device(Person):
                 Heard(time.perf_counter(), self.connection, message["conversation_id"], Essence.of(message))
             )
             self._learn(message, fetched=False)
+        elif event == "chat:message_updated":
+            self.learn_version(payload["message"])
         elif event == "chat:head":
             conversation, last_seq = payload["conversation_id"], payload["last_seq"]
             self.journal.records.append(Head(time.perf_counter(), self.connection, conversation, last_seq))
             self._reaches(conversation, last_seq)
 
     def _learn(self, message: Json, fetched: bool | None) -> None:
+        self.learn_version(message)
         conversation, essence = message["conversation_id"], Essence.of(message)
         cursor = self.cursors.get(conversation, 0)
         if essence.seq <= cursor:
@@ -193,9 +218,17 @@ class Device(Person):
             ready, came_by = held.pop(cursor)
             record = Handed(time.perf_counter(), self.connection, conversation, ready, came_by)
             self.journal.records.append(record)
+            self.latest[conversation] = ready
         self.cursors[conversation] = cursor
         self._reaches(conversation, essence.seq)
         self._news.set()
+
+    def learn_version(self, message: Json) -> None:
+        version = message["version"]
+        if version > self.versions.get(message["id"], 1):
+            self.versions[message["id"]] = version
+            place = message["conversation_id"], message["seq"]
+            self.journal.records.append(Changed(time.perf_counter(), self.connection, *place, version))
 
     async def has(self, conversation: str, seq: int, timeout_s: float) -> bool:
         """Whether the application was given this message in time."""
@@ -218,35 +251,46 @@ class Device(Person):
         return [name for name, end in self._ends.items() if end > self.cursors.get(name, 0)]
 
     async def _repair(self) -> None:
-        while self._behind or self.lacking():
+        while self._behind or self.lacking() or self._doubtful:
             try:
                 if self._behind:
                     await self.sync()
                 else:
                     await asyncio.sleep(GAP_GRACE_S)
-                    for conversation in self.lacking():
+                    for conversation in {*self.lacking(), *self._doubtful}:
                         await self._fetch(conversation)
             except (CommandError, ConnectionDroppedError):  # the journal has it
                 await asyncio.sleep(REPAIR_PAUSE_S)
 
     async def sync(self) -> None:
-        more = True
+        more, since = True, {"changed_since": self._synced_at} if self._synced_at else {}
+        began: str | None = None
         while more:
             self._behind = False
             try:
-                page = await self.call("chat:sync", {"cursors": dict(self.cursors)})
+                page = await self.call("chat:sync", {"cursors": dict(self.cursors), **since})
             except BaseException:
                 self._behind = True
                 raise
+            began = began or page["synced_at"]
             for entry in page["conversations"]:
                 self.cursors.setdefault(entry["conversation"]["id"], 0)
                 for message in entry["messages"]:
                     self._learn(message, fetched=True)
+                for message in entry["changed"]:
+                    self.learn_version(message)
                 self._reaches(entry["conversation"]["id"], entry["conversation"]["last_seq"])
             more = page["more"] and any(entry["messages"] for entry in page["conversations"])
+        self._synced_at = began
 
     async def _fetch(self, conversation: str) -> None:
         """One conversation only: to ask for all would hide that nobody told of the others."""
         query = {"conversation_id": conversation, "after_seq": self.cursors.get(conversation, 0), "limit": HISTORY_PAGE}
-        for message in (await self.call("chat:history", query))["messages"]:
+        self._doubtful.discard(conversation)
+        try:
+            messages = (await self.call("chat:history", query))["messages"]
+        except BaseException:
+            self._doubtful.add(conversation)
+            raise
+        for message in messages:
             self._learn(message, fetched=True)

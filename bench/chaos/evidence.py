@@ -70,15 +70,40 @@ class StoredStep(NamedTuple):
         return cls(message["seq"], message["sender_id"], message["client_id"] or "", step["action"], outcome)
 
 
+class Reaction(NamedTuple):
+    """One that was acknowledged, with the version that the message had then."""
+
+    device: str
+    user_id: str
+    conversation: str
+    message: Essence
+    emoji: str
+    version: int
+
+
+class Change(NamedTuple):
+    """How a message that was changed stands; `reactions`: (emoji, user_id)."""
+
+    seq: int
+    version: int
+    reactions: frozenset[tuple[str, str]]
+
+    @classmethod
+    def of(cls, message: Json) -> Change:
+        pairs = ((emoji, user_id) for emoji, users in message["reactions"].items() for user_id in users)
+        return cls(message["seq"], message["version"], frozenset(pairs))
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """As a fresh client reads it at the end. `steps`: what the messages of kind `offer` tell of."""
+    """As a fresh client reads it at the end. `steps`: what the messages of kind `offer` tell of; `changes` by id."""
 
     id: str
     members: frozenset[str]
     last_seq: int
     messages: tuple[Essence, ...]
     steps: tuple[StoredStep, ...] = ()
+    changes: dict[str, Change] = field(default_factory=dict)
 
     def at(self, seq: int) -> Essence | None:
         """Where it should be, or wherever it is in a history that is broken."""
@@ -104,6 +129,9 @@ class Evidence:
     repeated_steps: Sequence[Step] = ()  # what some of them were answered when they were repeated after the run
     offers: dict[str, Json] = field(default_factory=dict)  # as a fresh client gets them
     books: Sequence[str] = ()  # what is wrong with the ledger
+    reactions: Sequence[Reaction] = ()
+    unsettled: frozenset[str] = frozenset()  # ids of messages that may have been changed without an answer
+    versions: dict[str, dict[str, int]] = field(default_factory=dict)  # device → message → what it knows, if above 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import socketio
 
 from bench.chaos.device import ASK_TIMEOUT_S, RETRYABLE
-from bench.chaos.evidence import Conversation, Lacking, StoredStep
+from bench.chaos.evidence import Change, Conversation, Lacking, StoredStep
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human
 from bench.chaos.processes import ChaosError, Cluster
@@ -99,15 +99,17 @@ class Fresh:
     async def _read(person: Person, listed: Json) -> Conversation:
         messages: list[Essence] = []
         steps: list[StoredStep] = []
+        changes: dict[str, Change] = {}
         while True:
             after = messages[-1].seq if messages else 0
             query = {"conversation_id": listed["id"], "after_seq": after, "limit": PAGE}
             page = await ask(person, "chat:history", query)
             messages += [Essence.of(message) for message in page["messages"]]
             steps += [StoredStep.of(message) for message in page["messages"] if message["kind"] == "offer"]
+            changes |= {message["id"]: Change.of(message) for message in page["messages"] if message["version"] > 1}
             if not page["has_more"] or not page["messages"]:
                 members = frozenset(member["user_id"] for member in listed["participants"])
-                return Conversation(listed["id"], members, listed["last_seq"], tuple(messages), tuple(steps))
+                return Conversation(listed["id"], members, listed["last_seq"], tuple(messages), tuple(steps), changes)
 
 
 async def ask(person: Person, command: str, payload: Json) -> Json:

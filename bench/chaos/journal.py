@@ -30,10 +30,11 @@ class Essence(NamedTuple):
 
 
 class Up(NamedTuple):
-    """Connected: from here on every event is to come."""
+    """Connected: from here on every event is to come, or from the connection on that it `continues`."""
 
     at: float
     connection: int
+    continues: int = 0
 
 
 class Down(NamedTuple):
@@ -90,6 +91,16 @@ class Handed(NamedTuple):
     by: Literal["event", "fetch", "ack"]
 
 
+class Changed(NamedTuple):
+    """A message has a higher version than it was known to have."""
+
+    at: float
+    connection: int
+    conversation: str
+    seq: int
+    version: int
+
+
 class Failed(NamedTuple):
     """A command that was refused or got no answer, or a connection that could not be made."""
 
@@ -99,16 +110,25 @@ class Failed(NamedTuple):
     code: str
 
 
-Record = Up | Down | Sent | Acked | Heard | Head | Handed | Failed
+Record = Up | Down | Sent | Acked | Heard | Head | Handed | Changed | Failed
 
 
 class Journal:
     """Everything one device of one person noted."""
 
-    def __init__(self, device: str, user_id: str) -> None:
+    def __init__(self, device: str, user_id: str, resumes: bool = False) -> None:
         self.device = device
         self.user_id = user_id
+        self.resumes = resumes
         self.records: list[Record] = []
+
+    def lives(self) -> dict[int, int]:
+        """Connection → the first one of its life, which goes on as long as each was resumed by the next."""
+        first: dict[int, int] = {}
+        for record in self.records:
+            if isinstance(record, Up):
+                first[record.connection] = first.get(record.continues, record.connection)
+        return first
 
     def write(self, path: Path, since: float) -> None:
         """One JSON array a line, the time in seconds after `since`."""

@@ -17,6 +17,7 @@ from itertools import chain, repeat
 
 from bench.chaos.dealing import Dealing
 from bench.chaos.device import PATIENT_SHARE, Device
+from bench.chaos.reacting import Reacting
 from bench.clients import CHAT, CommandError, ConnectionDroppedError, Json
 from bench.replay import Dialogue, Turn
 
@@ -63,6 +64,7 @@ class Load:
         self.answered: dict[str, Unanswered] = {}
         self.given_up = 0
         self.dealing = Dealing(self)
+        self.reacting = Reacting(self)
 
     def start(self) -> None:
         pairs, groups = max(1, len(self.humans) // 3), max(1, len(self.humans) // 12)
@@ -98,7 +100,11 @@ class Load:
                 if not await self._hears(speaker, conversation, last):
                     break
                 await asyncio.sleep(chance.uniform(*PAUSE_S))
-                last = max([last, *await self._say(chance, speaker, conversation, f"{name}-{number}", turn.text)])
+                said, _ = await asyncio.gather(
+                    self._say(chance, speaker, conversation, f"{name}-{number}", turn.text),
+                    self.reacting.perhaps(chance, both, conversation),
+                )
+                last = max([last, *said])
 
     async def _hears(self, speaker: Device, conversation: str, seq: int) -> bool:
         """Waits for what the other one said; not for ever, and not beyond the end of the load."""
@@ -134,7 +140,10 @@ class Load:
                 return
             await asyncio.sleep(chance.uniform(*PAUSE_S))
             device = chance.choice(chance.choice(people).devices)
-            await self._say(chance, device, conversation, f"{name}-{number}", turn.text)
+            await asyncio.gather(
+                self._say(chance, device, conversation, f"{name}-{number}", turn.text),
+                self.reacting.perhaps(chance, people, conversation),
+            )
 
     async def open(self, chance: random.Random, people: list[Human]) -> tuple[str, str | None]:
         """(a name for what is said in it, the id of a new conversation), or None where that failed."""

@@ -17,7 +17,7 @@ WARM_SHARE, WARM_MAX_S = 0.05, 10.0
 CALM_SHARE, CALM_MIN_S, CALM_MAX_S = 0.3, 8.0, 60.0
 BUSY_SHARE_MAX = 0.6  # of the time, one thing may be in trouble
 # Bugs that the servers can be given instead, to see that they are found: `bench.chaos.planted`.
-PLANTS = ("drop", "twice", "swap", "forget", "keep")
+PLANTS = ("drop", "twice", "swap", "hush", "lapse", "forget", "keep")
 
 
 @dataclass(frozen=True, slots=True)

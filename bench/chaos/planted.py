@@ -8,6 +8,10 @@ mend them:
 - `twice`: a message is delivered twice;
 - `swap`: a message is delivered behind the next one of its conversation.
 
+Others are where they say:
+
+- `hush`: a change of a message is not told;
+- `lapse`: a connection that is resumed does not get one of the events that it missed;
 - `forget`: a message is acknowledged and told of, and was never stored;
 - `keep`: the hold of a cancelled deal is not released.
 """
@@ -24,8 +28,12 @@ from typing import Any
 
 import server
 from bench.chaos.plan import PLANTS
+from contract.chat_commands import MESSAGE_UPDATED
 from models.messages.store import MessageStore
 from models.offers.settlement import Moved, Settlement
+from realtime.packets import Outgoing
+from realtime.publisher import Publisher
+from realtime.recovery import Claim
 from realtime.websocket import WebSocketLink
 
 _EVENT = re.compile(rb'42/chat,\["chat:(message|head)",.*?"conversation_id":"([^"]+)"', re.DOTALL)
@@ -109,6 +117,26 @@ def plant_in_store(lucky: Callable[[], bool]) -> None:
     MessageStore.append = planted_append  # type: ignore[method-assign]
 
 
+def plant_in_publisher(lucky: Callable[[], bool]) -> None:
+    publish = Publisher.publish
+
+    async def planted_publish(self: Publisher, event: Any, *rest: Any, **more: Any) -> None:
+        if event is not MESSAGE_UPDATED or not lucky():
+            await publish(self, event, *rest, **more)
+
+    Publisher.publish = planted_publish  # type: ignore[method-assign]
+
+
+def plant_in_recovery(lucky: Callable[[], bool]) -> None:
+    welcome = Claim.welcome
+
+    def planted_welcome(self: Claim, member: Any) -> list[Outgoing] | None:
+        missed = welcome(self, member)
+        return missed and [packet for packet in missed if not lucky()]
+
+    Claim.welcome = planted_welcome  # type: ignore[method-assign]
+
+
 def plant_in_settlement(lucky: Callable[[], bool]) -> None:
     settle = Settlement.settle
 
@@ -121,7 +149,9 @@ def plant_in_settlement(lucky: Callable[[], bool]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos.planted", description="A server with a bug in it.")
     parser.add_argument("plant", choices=PLANTS)
-    parser.add_argument("one_in", type=int, help="how often: once in so many deliveries, messages or cancellations")
+    parser.add_argument(
+        "one_in", type=int, help="how often: once in so many deliveries, messages, missed events or cancellations"
+    )
     options = parser.parse_args()
     chance = random.Random()
 
@@ -130,6 +160,10 @@ def main() -> int:
 
     if options.plant == "forget":
         plant_in_store(lucky)
+    elif options.plant == "hush":
+        plant_in_publisher(lucky)
+    elif options.plant == "lapse":
+        plant_in_recovery(lucky)
     elif options.plant == "keep":
         plant_in_settlement(lucky)
     else:

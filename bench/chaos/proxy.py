@@ -76,9 +76,9 @@ class Line:
 
 
 class Proxy:
-    """Listens on a port of its own. `dial` gives the port of a server that is up, at best `home`, or None."""
+    """Listens on a port of its own. `dial(home)` gives the port of a server that is up, at best `home`, or None."""
 
-    def __init__(self, dial: Callable[[], int | None], home: int) -> None:
+    def __init__(self, dial: Callable[[int], int | None], home: int) -> None:
         self._dial = dial
         self.home = home
         self._server: asyncio.Server | None = None
@@ -112,7 +112,7 @@ class Proxy:
         assert task is not None
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
-        port = self._dial()
+        port = self._dial(self.home)
         if port is None:
             writer.transport.abort()
             return

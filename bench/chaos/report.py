@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.chaos.calm import QUIET_S, Expected, is_calm
 from bench.chaos.evidence import Violation
-from bench.chaos.journal import Acked, Down, Failed, Handed, Sent
+from bench.chaos.journal import Acked, Down, Failed, Handed, Sent, Up
 from bench.chaos.run import Outcome
 from bench.watching import percentile
 
@@ -30,6 +30,8 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
                 counted[f"by {record.by}"] += 1
             elif isinstance(record, Acked):
                 counted["duplicates"] += record.duplicate
+            elif isinstance(record, Up):
+                counted["resumed"] += record.continues > 0
             elif isinstance(record, Down):
                 drops[record.reason] += 1
             elif isinstance(record, Failed):
@@ -53,6 +55,8 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
         "handed on by event": counted["by event"],
         "handed on by fetch": counted["by fetch"],
         "handed on by acknowledgement": counted["by ack"],
+        "reactions acknowledged": len(evidence.reactions),
+        "changes of messages heard of": counted["Changed"],
         "steps of offers tried": len(evidence.steps),
         "steps of offers taken": sum(step.answer is not None for step in evidence.steps),
         "steps of offers refused": dict(
@@ -63,8 +67,10 @@ def figures(outcome: Outcome, expected: Expected) -> dict[str, Any]:
         "reconnects": counted["Up"] - len(evidence.journals),
         "drops": dict(drops.most_common()),
         "errors": dict(errors.most_common()),
+        "connections resumed": counted["resumed"],
+        "connections resumed in calm times": expected.resumed,
         "events expected in calm times": expected.events,
-        "events missing in calm times": len(expected.missing),
+        "missing in calm times": len(expected.missing),
         "messages mended by fetching in calm times": expected.mended,
         "time to converge, s": round(_converged_s(outcome), 2),
         **_acks(outcome),

@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
+from bench.chaos.calm import QUIET_S
 from bench.chaos.device import ASK_TIMEOUT_S, Device
 from bench.chaos.evidence import Conversation, Evidence, Repeat
 from bench.chaos.faults import Faults
@@ -35,6 +35,16 @@ TOLD_WITHIN_S = 15.0  # the contract says 10 from a crash; what was killed must 
 EVENTS_SETTLE_S = 3.0
 REPEATS_MAX = 200  # of sends that were answered; those that were not are all repeated
 EXPIRED_WITHIN_S = 60.0  # a killed worker's jobs are taken over in that time
+CUT_EVERY_S = 10.0  # in calm times, those who resume
+# A device's transports and whether it resumes, in turn.
+WAYS: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("websocket",), False),
+    (("websocket",), True),
+    (("polling",), False),
+    (("websocket",), False),
+    (("polling", "websocket"), True),
+    (("polling",), True),
+)
 RESTARTED = ("web-kill", "web-term", "worker-kill", "redis-kill")
 
 
@@ -59,6 +69,7 @@ class Run:
         self._people = people
         self.cluster = Cluster(directory, processes, command)
         self._proxies: list[Proxy] = []
+        self._of_resuming: list[Proxy] = []
         self._humans: list[Human] = []
 
     @property
@@ -86,10 +97,13 @@ class Run:
                 devices = []
                 for place in range(1 + number % 2):
                     home = self.cluster.webs[(number + place) % homes].port
-                    proxy = Proxy(partial(self.cluster.dial, home), home)
+                    proxy = Proxy(self.cluster.dial, home)
                     await proxy.start()
+                    transports, resumes = WAYS[len(self._proxies) % len(WAYS)]
                     self._proxies.append(proxy)
-                    devices.append(Device(f"p{number}-{'ab'[place]}", proxy.url, account))
+                    if resumes:
+                        self._of_resuming.append(proxy)
+                    devices.append(Device(f"p{number}-{'ab'[place]}", proxy.url, account, transports, resumes))
                 self._humans.append(Human(tuple(devices)))
             await self._give_credit(rest)
         async with asyncio.timeout(CONNECTING_MAX_S):
@@ -110,10 +124,11 @@ class Run:
         load.start()
         await faults.run(began_at)
         healed_at = time.perf_counter()
-        await asyncio.sleep(self._plan.calm_s)
+        await self._calm()
         await load.stop()
         load_stopped_at = time.perf_counter()
         await self._converge(healed_at, load_stopped_at)
+        versions = {device.journal.device: dict(device.versions) for device in self._devices}
         offline = [device.journal.device for device in self._devices if not device.up]
         fresh = Fresh(self.cluster, self._humans)
         lacking = await fresh.lacking()
@@ -126,12 +141,24 @@ class Run:
         evidence = Evidence(
             [device.journal for device in self._devices], conversations, faults.done, began_at, closed_at,
             lacking, offline, repeats, self._ends(), list(load.dealing.steps.values()), load.dealing.repeated, offers,
-            await self._books(),
+            await self._books(), load.reacting.done, frozenset(load.reacting.unsettled), versions,
         )  # fmt: skip
         started = sum(part.starts for part in self.cluster.parts)
         restarts = sum(fault.kind in RESTARTED for fault in faults.done)
         needed = started - restarts - len(self.cluster.parts)
         return Outcome(evidence, began, load_stopped_at, healed_at, load.given_up, needed)
+
+    async def _calm(self) -> None:
+        """Nothing goes wrong, but that those who resume are cut off now and then and return to any process."""
+        chance = random.Random(f"{self._seed} calm")
+        until = time.perf_counter() + self._plan.calm_s
+        await asyncio.sleep(min(QUIET_S + CUT_EVERY_S / 2, self._plan.calm_s / 2))
+        while time.perf_counter() < until - CUT_EVERY_S:
+            for proxy in self._of_resuming:
+                proxy.home = chance.choice(self.cluster.webs).port
+                proxy.cut()
+            await asyncio.sleep(CUT_EVERY_S)
+        await asyncio.sleep(max(0.0, until - time.perf_counter()))
 
     async def _converge(self, healed_at: float, load_stopped_at: float) -> None:
         """Gives the server its time. No shorter, since there may be messages that no client knows of."""

@@ -8,7 +8,7 @@ import pytest
 
 from bench.chaos.calm import expected_in_calm, spans
 from bench.chaos.checker import check
-from bench.chaos.evidence import Conversation, Evidence, Lacking, Repeat
+from bench.chaos.evidence import Change, Conversation, Evidence, Lacking, Reaction, Repeat
 from bench.chaos.faults import Done
 from bench.chaos.journal import Acked, Down, Essence, Handed, Head, Heard, Journal, Record, Sent, Up
 
@@ -210,5 +210,71 @@ def test_another_device_of_the_sender_expects_it_too() -> None:
 
 def test_the_lives_of_a_device() -> None:
     journal = Journal("ada-a", ADA)
-    journal.records = [Up(1.0, 1), Down(2.0, 1, "cut"), Up(3.0, 3)]
+    journal.records = [
+        Up(1.0, 1), Down(2.0, 1, "cut"),
+        Up(3.0, 3), Down(4.0, 3, "cut"), Up(5.0, 4, 3), Down(6.0, 4, "cut"), Up(7.0, 6, 4),
+    ]  # fmt: skip
     assert [tuple(life) for life in spans(journal, 9.0)] == [(1, 1.0, 2.0), (3, 3.0, 9.0)]
+
+
+def away(*heard: Record, continues: int = 1) -> Evidence:
+    """Ben's tablet, which resumes, is away from before Ada says 1 until after 2."""
+    given = evidence(ada(), ben())
+    tablet = Journal("ben-b", BEN, resumes=True)
+    tablet.records = [Up(0.0, 1), Down(9.0, 1, "cut"), Up(11.5, 2, continues), *heard]
+    return replace(given, journals=[*given.journals, tablet])
+
+
+MISSED = (Heard(11.6, 2, TALK, ONE), Heard(11.6, 2, TALK, TWO), Heard(12.1, 2, TALK, THREE))
+
+
+def test_one_that_was_resumed_heard_of_everything() -> None:
+    assert check(away(*MISSED)) == []
+    assert expected_in_calm(away(*MISSED)).resumed == 1
+
+
+def test_one_that_was_resumed_and_lacks_something() -> None:
+    assert broken(away(*MISSED[1:])) == {("calm", 1)}
+    assert broken(away(*MISSED[:1], *MISSED[2:])) == {("calm", 2)}
+
+
+def test_one_that_was_resumed_and_heard_something_again() -> None:
+    given = away(*MISSED, Down(20.0, 2, "cut"), Up(21.0, 3, 2), Heard(21.1, 3, TALK, TWO))
+    assert broken(given) == {("once", 2)}
+
+
+def test_one_that_should_have_been_resumed_and_was_not() -> None:
+    given = away(MISSED[2], continues=0)
+    assert broken(given) == {("calm", 0)}
+    assert broken(replace(given, faults=[Done("redis-cut", "web 1", 1.0, 1.0)])) == set()
+
+
+def reacted(
+    *, version: int = 2, reactions: frozenset[tuple[str, str]] = frozenset({("👍", BEN)}), known: int = 2
+) -> Evidence:
+    """Ben reacted to 1, was answered with version 2, and Ada's device knows `known`."""
+    given = evidence(ada(), ben())
+    talk = replace(given.conversations[TALK], changes={ONE.id: Change(1, version, reactions)})
+    return replace(
+        given,
+        conversations={TALK: talk},
+        reactions=[Reaction("ben-a", BEN, TALK, ONE, "👍", 2)],
+        versions={"ada-a": {ONE.id: known}, "ben-a": {ONE.id: version}},
+    )
+
+
+def test_a_reaction_that_is_there_and_known() -> None:
+    assert check(reacted()) == []
+
+
+def test_an_acknowledged_reaction_that_is_not_there() -> None:
+    assert broken(reacted(reactions=frozenset())) == {("kept", 1)}
+    assert broken(reacted(version=1, known=1)) == {("kept", 1)}
+    assert broken(replace(reacted(), conversations=evidence(ada(), ben()).conversations)) == {("kept", 1)}
+
+
+def test_a_change_that_a_device_was_not_told_of() -> None:
+    given = reacted(version=3, known=2)
+    assert broken(given) == {("told", 1)}
+    # Unless it was never answered, and may have come later.
+    assert broken(replace(given, unsettled=frozenset({ONE.id}))) == set()

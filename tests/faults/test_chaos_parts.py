@@ -69,7 +69,7 @@ async def _send_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def lines() -> AsyncIterator[Lines]:
     server = await asyncio.start_server(_send_back, HOST, 0)
     port = server.sockets[0].getsockname()[1]
-    proxy = Proxy(lambda: port, port)
+    proxy = Proxy(lambda home: home, port)
     await proxy.start()
     client = await asyncio.open_connection(HOST, int(proxy.url.rpartition(":")[2]))
     made = Lines(proxy, client)
@@ -111,7 +111,7 @@ async def test_a_cut_line_ends_at_both_sides(lines: Lines) -> None:
 
 
 async def test_nobody_to_dial() -> None:
-    proxy = Proxy(lambda: None, 1)
+    proxy = Proxy(lambda home: None, 1)
     await proxy.start()
     reader, writer = await asyncio.open_connection(HOST, int(proxy.url.rpartition(":")[2]))
     assert await reader.read() == b""
