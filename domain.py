@@ -72,7 +72,7 @@ INDEXES = {
 
 
 class Domain:
-    """`connected` tells which users are connected to this process."""
+    """`connected` tells which users are connected to this process, or may return to it."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Domain:
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.conversations = Conversations(conversations, self.users, publisher)
         self.repair = Repair(conversations, store, publisher, connected)
-        adapter.on_uncertain(self.repair.since)
+        adapter.on_uncertain(self.repair.since, self.repair.pending)
         adapter.on_late(self.repair.late)
         self.notifications = Notifications(NotificationStore(database), publisher)
         log = Log(store, self.conversations, publisher)

@@ -85,7 +85,8 @@ class Server:
         self.passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         self.domain = Domain(
             settings, self.database, self.adapter, self.publisher, self.tokens, self.passwords,
-            lambda: self.connections.user_ids,
+            # Who may return gets what is told meanwhile, and nothing else would tell them.
+            lambda: list({*self.connections.user_ids, *self.sio.recovery.user_ids}),
         )  # fmt: skip
         # With Redis, jobs are for the worker processes.
         self.runner = Runner(self.domain.jobs, tasks(self.domain), SCHEDULE) if self.adapter.alone else None

@@ -32,8 +32,11 @@ class MemoryAdapter:
         self.manager = MemoryManager()
         self.directory: Directory = MemoryDirectory()
 
-    def on_uncertain(self, callback: Callable[[float], None]) -> None:
-        """`callback(since)`: what was published from then on (seconds since 1970) may be missing here. Never, alone."""
+    def on_uncertain(self, callback: Callable[[float], None], pending: Callable[[], bool]) -> None:
+        """`callback(since)`: what was published from then on (seconds since 1970) may be missing here. Never, alone.
+
+        `pending`: whether people are still to be told because of it.
+        """
 
     def on_late(self, callback: Late) -> None:
         """`callback(key, rooms)`: see `managers.Late`. Never, alone."""
@@ -60,15 +63,17 @@ class RedisAdapter:
         self.bus: Bus = RelayBus(self._relay)
         self.manager = RelayManager(self._relay)
         self.directory: Directory = RedisDirectory(self._redis)
+        self._pending: Callable[[], bool] = lambda: False
 
-    def on_uncertain(self, callback: Callable[[float], None]) -> None:
+    def on_uncertain(self, callback: Callable[[float], None], pending: Callable[[], bool]) -> None:
         self._relay.peers.uncertain.append(callback)
+        self._pending = pending
 
     def on_late(self, callback: Late) -> None:
         self.manager.late = callback
 
     def hand_over(self, recovery: Recovery) -> None:
-        recovery.elsewhere = Handover(self._relay, recovery, self.manager.complete)
+        recovery.elsewhere = Handover(self._relay, recovery, self.manager.complete, lambda: self._pending())
 
     async def start(self) -> None:
         await self._relay.start()

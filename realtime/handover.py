@@ -12,7 +12,9 @@ from realtime.recovery import Missed, Parted, Recovery
 from realtime.relay.relay import ALL, Relay
 
 TOPIC = b"S"
-ANSWER_WAIT_S = 0.5
+ANSWER_WAIT_S = 1.0
+# It asks all others in turn; see Relay.caught_up.
+FETCH_WAIT_S = 1.5
 # Who was not heard of for so long, though everyone speaks once a second, is not waited for.
 FRESH_S = 1.5
 # More than this was missed: fetching it from the database is quicker than handing it over.
@@ -57,12 +59,20 @@ class _Asked:
 
 
 class Handover:
-    """Implements `recovery.Elsewhere` over the relay."""
+    """Implements `recovery.Elsewhere` over the relay. `owing`: people here are still to be told what may be missing."""
 
-    def __init__(self, relay: Relay, recovery: Recovery, complete: Callable[[Collection[str]], bool]) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        recovery: Recovery,
+        complete: Callable[[Collection[str]], bool],
+        owing: Callable[[], bool],
+    ) -> None:
         self._relay = relay
         self._recovery = recovery
         self.complete = complete
+        self._owing = owing
+        self._tasks: set[asyncio.Task[None]] = set()
         self._requests: dict[int, _Asked] = {}
         self._last_request = 0
         self._answers: dict[bytes, Callable[[str, bytes], None]] = {
@@ -77,13 +87,13 @@ class Handover:
             return None
         asked = self._ask(alive)
         self._say(ALL, b"find", _Find(asked.number, pid, namespace, user_id))
-        answer: tuple[str, Parted] | None = await self._wait(asked)
+        answer: tuple[str, Parted] | None = await self._wait(asked, ANSWER_WAIT_S)
         return answer
 
     async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None:
         asked = self._ask({process})
         self._say(f"to:{process}", b"fetch", _Fetch(asked.number, pid, rooms, offset))
-        answer: list[Missed] | None = await self._wait(asked)
+        answer: list[Missed] | None = await self._wait(asked, FETCH_WAIT_S)
         return answer
 
     def _ask(self, processes: set[str]) -> _Asked:
@@ -91,9 +101,9 @@ class Handover:
         asked = self._requests[self._last_request] = _Asked(self._last_request, processes)
         return asked
 
-    async def _wait(self, asked: _Asked) -> Any:
+    async def _wait(self, asked: _Asked, wait_s: float) -> Any:
         try:
-            return await asyncio.wait_for(asked.answer, ANSWER_WAIT_S)
+            return await asyncio.wait_for(asked.answer, wait_s)
         except TimeoutError:
             return None
         finally:
@@ -119,10 +129,16 @@ class Handover:
             asked.give(None)
 
     def _answer_fetch(self, process: str, body: bytes) -> None:
-        question = msgspec.msgpack.decode(body, type=_Fetch)
+        task = asyncio.ensure_future(self._hand_over(process, msgspec.msgpack.decode(body, type=_Fetch)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hand_over(self, process: str, question: _Fetch) -> None:
+        # The asker hears what is published from now on, and nobody tells it of what was before and is not here yet.
+        caught_up = await self._relay.caught_up()
         delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
         missed = None
-        if not self.complete(question.rooms):
+        if not caught_up or self._owing() or not self.complete(question.rooms):
             delivered = None  # what is still held here the asker may have dropped already
         if delivered is not None and sum(len(entry.packet.text) for entry in delivered) <= MISSED_BYTES_MAX:
             missed = [Missed(entry.source, entry.packet.text) for entry in delivered]

@@ -85,6 +85,11 @@ class Recovery:
         self._parked: OrderedDict[str, _Place] = OrderedDict()
         RECOVERY.parked = lambda: len(self._parked)
 
+    @property
+    def user_ids(self) -> set[str]:
+        """Those who have lost a connection and may return."""
+        return {place.parted.user_id for place in self._parked.values()}
+
     # A member's life
 
     def joined(self, member: Member, since: int | None) -> None:

@@ -179,6 +179,7 @@ class Device(Person):
             records.append(Failed(time.perf_counter(), connection, command, code))
             if self.resumes and command == "chat:send" and code == "dropped":
                 self._doubtful.add(payload["conversation_id"])
+                self._start("repair", self._repair())
             raise
         if command == "chat:send":
             message, duplicate = reply.data["message"], reply.data.get("duplicate", False)

@@ -19,12 +19,17 @@ EMOJI = ("👍", "🤝", "🔥")
 
 
 class Reacting:
-    """`done` as they were answered; `unsettled`: messages for which an answer is lacking at the end."""
+    """`done` as they were answered."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        self._open: set[tuple[str, str, str]] = set()
         self.done: list[Reaction] = []
-        self.unsettled: set[str] = set()
+
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """Messages for which someone lacks an answer."""
+        return frozenset(message_id for message_id, *_ in self._open)
 
     async def perhaps(self, chance: random.Random, people: list[Human], conversation: str) -> None:
         """One of them reacts to the last message that their device has."""
@@ -34,12 +39,13 @@ class Reacting:
         if chance.random() > SHARE or message is None:
             return
         payload = {"message_id": message.id, "emoji": emoji, "on": True}
-        self.unsettled.add(message.id)
+        key = message.id, human.id, emoji
+        self._open.add(key)
         try:
             answer = await device.until_answered("chat:react", payload, self._load.deadline)
         except (CommandError, ConnectionDroppedError):  # the journal has it
             return
-        self.unsettled.discard(message.id)
+        self._open.discard(key)
         device.learn_version(answer["message"])
         version = answer["message"]["version"]
         self.done.append(Reaction(device.journal.device, human.id, conversation, message, emoji, version))

@@ -25,7 +25,7 @@ class Place:
 class ResumingClient(socketio.AsyncClient):  # type: ignore[misc]
     """For one connection; `places`, by namespace, go from each client to the next.
 
-    The methods are python-socketio's own, which has no other place for this: `tests/faults/test_chaos_parts.py` fails
+    The methods are python-socketio's own, which has no other place for this: `tests/faults/test_chaos_device.py` fails
     if one of them is not called any more.
     """
 

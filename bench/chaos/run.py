@@ -141,7 +141,7 @@ class Run:
         evidence = Evidence(
             [device.journal for device in self._devices], conversations, faults.done, began_at, closed_at,
             lacking, offline, repeats, self._ends(), list(load.dealing.steps.values()), load.dealing.repeated, offers,
-            await self._books(), load.reacting.done, frozenset(load.reacting.unsettled), versions,
+            await self._books(), load.reacting.done, load.reacting.unsettled, versions,
         )  # fmt: skip
         started = sum(part.starts for part in self.cluster.parts)
         restarts = sum(fault.kind in RESTARTED for fault in faults.done)

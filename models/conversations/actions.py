@@ -96,10 +96,9 @@ class Conversations:
 
         Search has to know, and so does everyone who asks what was changed: before, because who changes it may die.
         """
+        await self._store.touch(document["_id"])
         if text and not document.get("edited"):
             await self._store.change({"_id": document["_id"]}, {"$set": {"edited": True}})
-        else:
-            await self._store.touch(document["_id"])
 
     async def changed_message(self, message: Document) -> None:
         """A message of this conversation was changed."""

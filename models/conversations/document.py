@@ -2,14 +2,15 @@
 
     {_id, type, title, direct_key?, create_key, create_hash, participant_ids: [user_id],
      members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived}},
-     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, changed_at?, edited?}
+     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, changed_at?,
+     edited_at?, edited?}
 
 `members` is a map so that one person's marks change with one atomic `$max`. `last_seq` and `last_message` move on
 together, a moment behind the messages (`moving`). `sent` counts a member's own messages and `sent_at_read` how many of
 them their read mark covers, so that unread = messages after the mark − own messages after the mark, without counting.
-`updated_at` is the last activity people see, `touched_at` moves with any change at all, `changed_at` with any of the
-conversation or of one of its messages, marks excepted. Who is in `participant_ids` is in the conversation: `members`
-may keep a stub of someone who left.
+`updated_at` is the last activity people see, `touched_at` moves with any change at all; `changed_at` with one of the
+conversation itself, marks excepted, and `edited_at` with one of a message (`edited`: some text is not the first any
+more). Who is in `participant_ids` is in the conversation: `members` may keep a stub of someone who left.
 """
 
 from __future__ import annotations

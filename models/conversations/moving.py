@@ -25,8 +25,8 @@ log = logging.getLogger("parley.conversations")
 FLUSH_S = 0.2
 FLUSH_MAX = 256
 # A database under load gets less at once, or the whole would reach its time limit and be done again.
-FLUSH_MIN = 4
-FLUSH_LONG_S = 0.5
+FLUSH_MIN = 16
+FLUSH_LONG_S = 2.0
 PENDING_MAX = 10_000
 MOVES_MAX = 20
 FLUSHES_AT_STOP_MAX = 200
@@ -156,7 +156,7 @@ class Mover:
         took_s = time.monotonic() - started
         if took_s > FLUSH_LONG_S:
             self._at_once = max(FLUSH_MIN, self._at_once // 2)
-        elif took_s < FLUSH_LONG_S / 2:
+        elif took_s < FLUSH_LONG_S / 4:
             self._at_once = min(FLUSH_MAX, self._at_once * 2)
 
     async def _flush(self, at_most: int) -> None:

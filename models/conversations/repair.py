@@ -20,7 +20,7 @@ from contract import chat, chat_commands
 from contract.rooms import user_room
 from models.context import now
 from models.conversations.document import to_conversation, to_message
-from models.conversations.store import ConversationStore
+from models.conversations.store import ConversationStore, News
 from ops.metrics import RELAY
 from realtime.publisher import Publisher
 from storage.mongo import Document
@@ -44,7 +44,7 @@ class Changes(Protocol):
 
 
 class Repair:
-    """`connected`: the users connected to this process."""
+    """`connected`: the users connected to this process, or who have lost their connection and may return."""
 
     def __init__(
         self,
@@ -67,6 +67,10 @@ class Repair:
         self._since = moment if self._since is None else min(moment, self._since)
         if self._task is None:
             self._task = self._start(self._work())
+
+    def pending(self) -> bool:
+        """Whether people are still to be told."""
+        return self._task is not None or bool(self._late)
 
     def late(self, conversation_id: str, rooms: Sequence[str]) -> None:
         """A message for these rooms came here when later ones of its conversation had been delivered."""
@@ -110,7 +114,7 @@ class Repair:
                 moment, self._since, wait_s = self._since, None, GATHER_S
                 try:
                     count = await self._tell(datetime.fromtimestamp(moment, UTC) - MARGIN)
-                    log.info("told connected people where %d conversations end", count)
+                    log.info("told connected people how %d conversations stand", count)
                 except Exception as error:
                     log.warning("cannot look for messages that nobody was told of, trying again: %s", error)
                     self._since, wait_s = min(moment, self._since or moment), RETRY_S
@@ -120,38 +124,48 @@ class Repair:
     async def _tell(self, since: datetime) -> int:
         users = list(self._connected())
         here = set(users)
-        told: set[str] = set()
+        found: dict[str, News] = {}
         border = now() - LATELY
         for active in ({"$gte": border}, {"$lt": border}):
             for first in range(0, len(users), USERS_AT_ONCE):
                 some = users[first : first + USERS_AT_ONCE]
                 for news in await self._store.with_news(some, since, active):
-                    if news.conversation_id in told:
+                    if news.conversation_id in found:
                         continue
-                    told.add(news.conversation_id)
+                    found[news.conversation_id] = news
                     if news.active and news.last_seq:
                         rooms = [user_room(user_id) for user_id in news.participant_ids if user_id in here]
                         await self._tell_end(news.conversation_id, news.last_seq, rooms)
-                    if news.changed:
-                        await self._tell_changes(news.conversation_id, since, here)
-        return len(told)
+        for news in found.values():  # only now: messages first
+            if news.changed:
+                await self._tell_conversation(news.conversation_id, here)
+            if news.edited:
+                await self._tell_edits(news.conversation_id, since, here)
+        return len(found)
 
-    async def _tell_changes(self, conversation_id: str, since: datetime, here: set[str]) -> None:
-        """What people know already comes again: they take what has a higher version, or is newer."""
-        changed = await self._messages.changed_since(conversation_id, since)
+    async def _tell_conversation(self, conversation_id: str, here: set[str]) -> None:
+        """As it is now, though most know that."""
         document = await self._store.find(conversation_id)
         if document is None:
             return
-        RELAY.repaired += 1
-        people = [user_id for user_id in document["participant_ids"] if user_id in here]
-        for user_id in people:
-            conversation = chat.ConversationData(conversation=to_conversation(document, user_id))
-            event = chat_commands.CONVERSATION_EVENT
-            await self._publisher.publish(event, [user_room(user_id)], conversation, local=True)
-        for message in changed:
-            rooms = [
-                user_room(user_id) for user_id in people if document["members"][user_id]["joined_seq"] < message["seq"]
-            ]
+        for user_id in document["participant_ids"]:
+            if user_id in here:
+                data = chat.ConversationData(conversation=to_conversation(document, user_id))
+                await self._publisher.publish(chat_commands.CONVERSATION_EVENT, [user_room(user_id)], data, local=True)
+
+    async def _tell_edits(self, conversation_id: str, since: datetime, here: set[str]) -> None:
+        """Messages that were changed, as they are now, to whoever may see them. Clients keep the highest version."""
+        edited = await self._messages.changed_since(conversation_id, since)
+        document = await self._store.find(conversation_id)
+        if document is None:
+            return
+        joined = {
+            user_id: document["members"][user_id]["joined_seq"]
+            for user_id in document["participant_ids"]
+            if user_id in here
+        }
+        for message in edited:
+            rooms = [user_room(user_id) for user_id, seq in joined.items() if seq < message["seq"]]
             if rooms:
                 data = chat.MessageData(message=to_message(message))
                 await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, local=True)

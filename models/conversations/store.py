@@ -26,21 +26,22 @@ from storage.mongo import Database, Document
 CACHE_S = 5.0
 CACHE_MAX = 20_000
 TOUCHES_MAX = 10
+FINDS_MAX = 3
 
 
 class News(NamedTuple):
-    """`active`: there are messages; `changed`: something else about it, or about older messages."""
+    """`active`: there are messages; `changed`: it is different itself; `edited`: messages that were there are."""
 
     conversation_id: str
     participant_ids: list[str]
     last_seq: int
     active: bool
     changed: bool
+    edited: bool
 
 
-def _touched() -> Document:
-    at = now()
-    return {"touched_at": at, "changed_at": at}
+def _now(*names: str) -> Document:
+    return dict.fromkeys(names, now())
 
 
 class ConversationStore:
@@ -63,14 +64,16 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> Document | None:
         """As it is now, messages beyond the stored head included."""
-        asked_at = time.monotonic()
-        found: Document | None = await self._conversations.find_one({"_id": conversation_id})
-        if found is None:
-            return None
-        await self.mover.bring_up([found])
-        # What was read before a change that we were told of meanwhile must not come back as what we remember.
-        if self._forgotten_at.get(conversation_id, 0.0) < asked_at:
-            self._remember(found)
+        for _ in range(FINDS_MAX):
+            asked_at = time.monotonic()
+            found: Document | None = await self._conversations.find_one({"_id": conversation_id})
+            if found is None:
+                return None
+            await self.mover.bring_up([found])
+            # What was read before a change that we were told of meanwhile must not come back as what we remember.
+            if self._forgotten_at.get(conversation_id, 0.0) < asked_at:
+                self._remember(found)
+                break
         return found
 
     async def find_by(self, field: str, value: str) -> Document | None:
@@ -117,17 +120,17 @@ class ConversationStore:
         """Of these users' conversations whose last activity is `active`: those with messages or changes since `since`,
         or with messages beyond their stored head."""
         query = {"participant_ids": {"$in": list(user_ids)}, "updated_at": active}
-        fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1, "changed_at": 1}
+        fields = {"participant_ids": 1, "last_seq": 1, "updated_at": 1, "changed_at": 1, "edited_at": 1}
         found: list[Document] = await self._conversations.find(query, fields).to_list(None)
         beyond: dict[str, int] = await self.mover.beyond({document["_id"]: document["last_seq"] for document in found})
         news: list[News] = []
         for document in found:
             conversation_id = document["_id"]
             active_since = conversation_id in beyond or document["updated_at"] >= since
-            changed = "changed_at" in document and document["changed_at"] >= since
-            if active_since or changed:
+            changed, edited = (name in document and document[name] >= since for name in ("changed_at", "edited_at"))
+            if active_since or changed or edited:
                 last_seq: int = beyond.get(conversation_id) or document["last_seq"]
-                news.append(News(conversation_id, document["participant_ids"], last_seq, active_since, changed))
+                news.append(News(conversation_id, document["participant_ids"], last_seq, active_since, changed, edited))
         return news
 
     async def shared(self, user_id: str, others: Sequence[str]) -> set[str]:
@@ -175,7 +178,7 @@ class ConversationStore:
 
     async def change(self, query: dict[str, Any], change: dict[str, Any]) -> bool:
         """Any other change; tells every process to forget what it remembers. False if the query matched nothing."""
-        change = {**change, "$max": _touched()}
+        change = {**change, "$max": _now("touched_at", "changed_at")}
         result = await self._conversations.update_one(query, change)
         if result.matched_count:
             await self._bus.publish("conversation_changed", {"id": query["_id"]})
@@ -189,7 +192,7 @@ class ConversationStore:
 
     async def touch(self, conversation_id: str) -> None:
         """A message is about to be changed, or was."""
-        await self._conversations.update_one({"_id": conversation_id}, {"$max": _touched()})
+        await self._conversations.update_one({"_id": conversation_id}, {"$max": _now("touched_at", "edited_at")})
 
     async def follow(self, message: Document) -> None:
         """A message was changed: the copy on the conversation follows, if it is of this message and older."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ from realtime.publisher import Publisher
 from storage.mongo import Document, Transaction
 
 EDIT_ATTEMPTS_MAX = 20
+# Whoever repeats a command that was not answered does so soon.
+REPEATED_WITHIN = timedelta(minutes=10)
 EMOJI_PER_MESSAGE_MAX = 20
 Change = Callable[[Document], dict[str, Any] | None]
 
@@ -51,7 +54,7 @@ class Messages:
             raise ParleyError("validation_failed", "attachments: no such upload", details=unknown)
         if not text.strip():
             raise invalid("text", "must not be blank")
-        if strangers := [user_id for user_id in mentions if user_id not in conversation["members"]]:
+        if strangers := [user_id for user_id in mentions if user_id not in conversation["participant_ids"]]:
             raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
         if payload.reply_to is not None:
             await self._check_reply(payload.conversation_id, payload.reply_to)
@@ -62,8 +65,17 @@ class Messages:
         )  # fmt: skip
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
         if mentions:  # a repeat too: the first attempt may not have come to this
-            await self._notifications.mentioned(data.message, conversation, mentions)
+            await self._notify(data.message, mentions)
         return data
+
+    async def _notify(self, message: chat.Message, mentions: list[str]) -> None:
+        """Those who are mentioned and may see it, which may be others by now."""
+        conversation = await self._conversations.recent(message.conversation_id)
+        if conversation is None or message.deleted_at is not None:
+            return
+        members, participants = conversation["members"], conversation["participant_ids"]
+        told = [one for one in mentions if one in participants and members[one]["joined_seq"] < message.seq]
+        await self._notifications.mentioned(message, conversation, told)
 
     # For other nouns, whose changes are messages too
 
@@ -97,10 +109,11 @@ class Messages:
             self._require_own(context, message)
             if message["deleted_at"] is not None:
                 raise ParleyError("message_deleted")
+            repeated = payload.version is not None and payload.version + 1 == message["version"]
+            if message["text"] == payload.text and (payload.version in (None, message["version"]) or repeated):
+                return None
             if payload.version is not None and payload.version != message["version"]:
                 raise ParleyError("message_version_stale", details={"message": _plain(message)})
-            if message["text"] == payload.text:
-                return None
             return {"text": payload.text, "edited_at": now()}
 
         return await self._change(context, payload.message_id, change)
@@ -156,8 +169,8 @@ class Messages:
             conversation, message = await self.visible(context.user_id, identifier)
             fields = change(message)
             if fields is None:
-                if message["version"] > 1:  # by an earlier attempt, perhaps, which did not come to telling of it
-                    return await self._changed(context, message)
+                if "changed_at" in message and message["changed_at"] > now() - REPEATED_WITHIN:
+                    return await self._changed(context, message)  # the first attempt may not have come to this
                 return chat.MessageData(message=to_message(message))
             # First: a process that dies in between must not leave search with the old words.
             await self._conversations.changing(conversation, "text" in fields)
@@ -170,11 +183,13 @@ class Messages:
 
     async def _changed(self, context: Context, message: Document) -> chat.MessageData:
         """Tells everyone what it is now."""
-        await self._conversations.changed_message(message)
         data = chat.MessageData(message=to_message(message))
-        # Who is in it now: nobody hears of a conversation after having been told that they left it.
-        rooms = await self._conversations.audience(message["conversation_id"], message["seq"])
-        await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
+        try:
+            await self._conversations.changed_message(message)
+        finally:
+            # Who is in it now: nobody hears of a conversation after having been told that they left it.
+            rooms = await self._conversations.audience(message["conversation_id"], message["seq"])
+            await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
         return data
 
 

@@ -54,15 +54,19 @@ class Membership:
             joined = await self._log.between(document["_id"], partial(self._add, context, document["_id"], add))
             added = _listing([joined["members"][user_id]["name"] for user_id in add])
             await self._say(context, document, f"{names[context.user_id]} added {added}")
+        still = [user_id for user_id in [*document["participant_ids"], *add] if user_id not in remove]
         if remove:
             await self._log.between(document["_id"], partial(self._conversations.remove_members, document, remove))
+        # Of a repeat too, whose first attempt may not have come to this; who was never in it has nothing to end.
+        await self._tell_left(document, [user_id for user_id in payload.remove if user_id not in still])
+        if remove:
             removed = _listing([names[user_id] for user_id in remove])
             own = remove == [context.user_id]
             await self._say(
                 context, document, f"{removed} left" if own else f"{names[context.user_id]} removed {removed}"
             )
-            await self._tell_left(document, remove)
-        # Even if it was so already: by an earlier attempt, perhaps, which did not come to telling of it.
+        if not payload.add and not payload.remove:
+            return chat.ConversationData(conversation=to_conversation(document, context.user_id))
         fresh = await self._conversations.changed(document, context.origin, remove)
         if add:
             await self._notifications.added(joined, context.user_id, add)

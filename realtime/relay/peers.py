@@ -49,15 +49,20 @@ class Publication(NamedTuple):
 
 
 class Peer:
-    """`complete_at`: when everything it had published until then was here (seconds since 1970)."""
+    """`complete_at`: when everything it had published until then was here (seconds since 1970). `announced_at`: when it
+    last said how far its streams go."""
 
-    __slots__ = ("_handled", "_handled_before", "_turned_at", "born_at", "complete_at", "heard_at", "id", "streams")
+    __slots__ = (
+        "_handled", "_handled_before", "_turned_at", "announced_at", "born_at", "complete_at", "heard_at", "id",
+        "streams",
+    )  # fmt: skip
 
     def __init__(self, identifier: str) -> None:
         self.id = identifier
         self.streams: dict[str, Stream[Publication]] = {}
         self.heard_at = time.monotonic()
         self.born_at: float | None = None
+        self.announced_at = float("-inf")
         self.complete_at = time.time()
         self._handled: set[int] = set()
         self._handled_before: set[int] = set()
@@ -88,6 +93,7 @@ class Peers:
         self._followed_since: dict[str, float] = {}  # without a pause; kept when the connection ends
         self.uncertain: list[Callable[[float], None]] = []
         self.echo_at = float("-inf")
+        self._question, self._asked_at = 0, self.echo_at
         self._steady_since = self._ticked_at = time.monotonic()
         self._heard_at: float | None = None
         self.since = float("inf")  # when the first of those that are there was heard of
@@ -104,6 +110,19 @@ class Peers:
     def behind(self) -> bool:
         """Something was published that is still to come."""
         return any(stream.behind for peer in self._peers.values() for stream in peer.streams.values())
+
+    def steady_for(self, seconds: float) -> bool:
+        """Whether this process has listened for so long without a break."""
+        return time.monotonic() - self._steady_since > seconds
+
+    def came_back(self, question: int) -> None:
+        """This process's own question: everything that Redis passed on before it is here."""
+        self._question, self._asked_at = question, time.monotonic()
+
+    def answered_all(self, question: int) -> bool:
+        """Everyone has said, since that question came back, how far their streams go, and all of that is here."""
+        said = all(peer.announced_at >= self._asked_at for peer in self._peers.values())
+        return self._question >= question and said and not self.behind
 
     def owed(self, channel: str) -> None:
         """Someone here relies on what is published to it from now on, whether it is heard or not."""
@@ -164,6 +183,7 @@ class Peers:
             self.echo_at = at
             return
         peer = self._peer(identifier, at)
+        peer.announced_at = at
         if peer.born_at is None:
             peer.born_at = at - uptime_s
         doubtful = []

@@ -10,7 +10,7 @@ head line, which tells whether the rest is of interest, and a body.
 
     TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
     H process uptime_ms publishing_ms positions(json)  how far its streams go, and how long it could publish them
-    Q process                                          say how far your streams go
+    Q process number                                   say how far your streams go
     B process uptime_ms publishing_ms positions(json)  the same, and that it has ended
     N process channel offset                           to a publisher: send again from here
     R process channel \\n publication                   to who asked: again
@@ -37,6 +37,11 @@ ALL = "all"
 BEAT_S = 1.0
 TICK_S = 0.25
 ECHO_LATE_S = 3.0
+# Whoever was cut off from Redis as we were is back by now, and known.
+STEADY_S = 3.0
+CATCH_UP_S = 1.0
+GATHER_S = 0.01
+LOOK_EVERY_S = 0.003
 _OWN_KINDS = b"HQBNRGD"
 
 # (publishing process, its number there, names, body)
@@ -54,6 +59,8 @@ class Relay(Listener):
         self._number = 0
         self._topics: dict[bytes, Topic] = {}
         self._curious = False
+        self._questions = 0
+        self._catching_up: asyncio.Task[bool] | None = None
         self.peers = Peers(self.id, self._hand_on, self._ask)
         self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"{PRIVATE}{self.id}"))
         self._task: asyncio.Task[None] | None = None
@@ -156,8 +163,31 @@ class Relay(Listener):
 
     def _query(self) -> None:
         self._curious = False
-        self._link.publish_last(ALL, b"Q %s\n" % self._id)
+        self._questions += 1
+        self._link.publish_last(ALL, b"Q %s %d\n" % (self._id, self._questions))
         self._announce(b"H")
+
+    async def caught_up(self) -> bool:
+        """Whether everything is here that others had published before this call; they are asked, and have CATCH_UP_S.
+
+        What a process could not publish is known by what it answers, so no answer, or too young a connection, is a no.
+        """
+        if self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._catch_up(), name="relay-catch-up")
+        return await asyncio.shield(self._catching_up)
+
+    async def _catch_up(self) -> bool:
+        await asyncio.sleep(GATHER_S)  # one question for all who want to know at once
+        self._catching_up = None
+        if not self.peers.steady_for(STEADY_S):
+            return False
+        self._query()
+        question, deadline = self._questions, time.monotonic() + CATCH_UP_S
+        while not self.peers.answered_all(question):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK_EVERY_S)
+        return True
 
     def unfollowed(self, channel: str) -> None:
         self.peers.unfollow(channel)
@@ -178,7 +208,8 @@ class Relay(Listener):
             if kind == b"B":
                 self.peers.left(sender)
         elif sender == self.id:
-            return
+            if kind == b"Q":
+                self.peers.came_back(int(words[0]))
         elif kind == b"R":
             self.peers.heard(words[0], message[len(line) + 1 :])
         elif kind == b"Q":

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from bench.redis_server import RedisServer
 from ops.metrics import RELAY
 from realtime.relay import client, peers
+from realtime.relay import relay as relay_module
 from realtime.relay.link import FAILURES
 from realtime.relay.relay import ALL
 from storage.embedded import free_port
@@ -226,6 +227,37 @@ async def test_a_fault_while_a_channel_is_added_ends_the_connection_and_not_the_
         await until(lambda: "17" in b.relay.peers.following)
         a.send("heard", "17")
         await until(lambda: b.bodies == ["heard"])
+
+
+async def _cut_off() -> None:
+    raise ConnectionError("no way to Redis")
+
+
+async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "STEADY_S", 0.0)
+    async with ends(redis_url) as (a, b):
+        assert await b.relay.caught_up()
+        publish = a.relay._link._publish
+        for number in range(5):
+            a.relay._link._publish = _cut_off  # type: ignore[method-assign]
+            a.send(f"kept {number}", "1")
+            assert not await b.relay.caught_up()
+            a.relay._link._publish = publish  # type: ignore[method-assign]
+            a.send(f"said {number}", "2")
+            if await b.relay.caught_up():
+                assert f"kept {number}" in b.bodies
+            await until(lambda: len(b.bodies) == 2 * (number + 1))  # noqa: B023 - awaited here
+            assert all(await asyncio.gather(*(b.relay.caught_up() for _ in range(20))))
+        assert not b.uncertain
+
+
+async def test_whoever_was_cut_off_a_moment_ago_has_not_caught_up(redis_url: str) -> None:
+    async with ends(redis_url) as (_, b):
+        b.relay._link.reconnect()
+        await until(lambda: b.ready(1) and b.relay._link.listening)
+        assert not await b.relay.caught_up()
 
 
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])

@@ -48,7 +48,7 @@ async def leave_changed(url: str, name: str, message: Json, text: str) -> None:
     """What a process leaves that dies right after it has changed a message."""
     database = Database(url, name, single=True)
     conversations, at = database.collection("conversations"), now()
-    await conversations.update_one({"_id": message["conversation_id"]}, {"$max": {"touched_at": at, "changed_at": at}})
+    await conversations.update_one({"_id": message["conversation_id"]}, {"$max": {"touched_at": at, "edited_at": at}})
     store = MessageStore(database)
     before = await store.find(message["id"])
     assert before is not None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from bench.clients import CommandError, Person
+from contract.types import format_time
+from models.context import now
 from models.conversations.actions import Conversations
+from models.messages.membership import Membership
 from models.notifications.actions import Notifications
 from realtime.publisher import Publisher
 from server import Server
-from tests.support import Crowd, Heard, group
+from tests.support import Crowd, Heard, group, until
 
 Json = dict[str, Any]
 CHANGES: dict[str, Json] = {
@@ -21,6 +25,12 @@ CHANGES: dict[str, Json] = {
     "chat:delete": {},
     "chat:react": {"emoji": "👍", "on": True},
 }
+
+
+async def settle(server: Server) -> None:
+    """The heads of conversations are stored."""
+    while server.domain.conversations._store.mover.heads.pending:
+        await server.domain.conversations._store.mover.flush()
 
 
 @contextmanager
@@ -38,22 +48,34 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> Iterator
 @pytest.mark.parametrize("command", CHANGES)
 @pytest.mark.parametrize("owner_name", [(Publisher, "publish"), (Conversations, "changed_message")])
 async def test_a_repeated_change_of_a_message_is_told(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, command: str, owner_name: tuple[type, str]
+    crowd: Crowd, server: Server, monkeypatch: pytest.MonkeyPatch, command: str, owner_name: tuple[type, str]
 ) -> None:
     ada, ben, conversation = await crowd.pair()
     payload = {"conversation_id": conversation["id"], "client_id": "one", "text": "hello"}
     message = (await ada.call("chat:send", payload))["message"]
-    since = (await ben.call("chat:sync", {"cursors": {}}))["synced_at"]
+    database = server.database.collection("conversations")
+    past = now() - timedelta(hours=1)
+    await settle(server)
+    await database.update_one(
+        {"_id": conversation["id"]}, {"$set": {"touched_at": past, "changed_at": past, "updated_at": past}}
+    )
+    since = format_time(now() - timedelta(minutes=1))
     heard, change = Heard(ben, "chat:message_updated"), {"message_id": message["id"], **CHANGES[command]}
     with failing(monkeypatch, *owner_name), pytest.raises(CommandError):
         await ada._attempt(command, change, "/chat")
-    assert heard.all == []
+    # What could not follow is not known to the conversation, but everyone was told of the message.
+    assert [name for name, _ in heard.all] == ([] if owner_name[0] is Publisher else ["chat:message_updated"])
+    stored = await database.find_one({"_id": conversation["id"]})
+    assert stored is not None
+    assert stored["edited_at"] > past  # for those who look for what a process that has died did not tell
     # Who comes back meanwhile misses nothing.
     page = await ben.call("chat:sync", {"cursors": {conversation["id"]: 1}, "changed_since": since})
     assert [changed["version"] for entry in page["conversations"] for changed in entry["changed"]] == [2]
     changed = (await ada.call(command, change))["message"]
     assert changed["version"] == 2
     assert (await heard.wait("chat:message_updated"))["message"] == changed
+    again = {"message_id": message["id"], **CHANGES[command], **({"version": 1} if command == "chat:edit" else {})}
+    assert (await ada.call(command, again))["message"] == changed
     assert (await ben.call("chat:get", {"conversation_id": conversation["id"]}))["conversation"][
         "last_message"
     ] == changed
@@ -130,3 +152,46 @@ async def test_a_repeated_change_of_members_is_told(
     assert {person["user_id"] for person in told["participants"]} == {
         person.account.id for person in ((ada, ben, cleo) if change == "add" else (ada, ben))
     }
+
+
+async def test_whoever_was_removed_is_cut_off_from_it_by_the_repeat(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben, cleo = [await crowd.person(name) for name in ("Ada", "Ben", "Cleo")]
+    conversation = await group(ada, ben, cleo)
+    place = {"conversation_id": conversation["id"]}
+    for person in (ada, cleo):
+        await person.call("chat:join", place)
+    heard = Heard(cleo, "typing:start")
+    removal = {**place, "remove": [cleo.account.id]}
+    with failing(monkeypatch, Membership, "_tell_left"), pytest.raises(CommandError):
+        await ada._attempt("chat:members", removal, "/chat")
+    await ada.call("chat:members", removal)
+    await ada.call("typing:start", place)
+    await ada.call("chat:send", {**place, "client_id": "end", "text": "she has gone"})
+    assert heard.all == []
+
+
+async def test_nobody_who_has_left_is_told_what_is_said(crowd: Crowd, server: Server) -> None:
+    ada, ben, cleo = [await crowd.person(name) for name in ("Ada", "Ben", "Cleo")]
+    conversation = await group(ada, ben, cleo)
+    place = {"conversation_id": conversation["id"]}
+    before = {**place, "client_id": "before", "text": "between us", "mentions": [cleo.account.id]}
+    heard = Heard(cleo, "system:notification")
+    with failing(pytest.MonkeyPatch(), Notifications, "mentioned"):
+        await ada.call("chat:send", before)
+    await cleo.call("chat:members", {**place, "remove": [cleo.account.id]})
+    await settle(server)  # which leaves a stub of her, since she said that she left
+    server.domain.conversations._store._cache.clear()
+    with pytest.raises(CommandError, match="not in this conversation"):
+        await ada.call("chat:send", {**before, "client_id": "after"})
+    # She comes back, and sees nothing from before: neither may a repeat tell her of it.
+    await ada.call("chat:members", {**place, "add": [cleo.account.id]})
+    await ada.call("chat:send", before)
+    await ada.call("chat:send", {**before, "client_id": "back again", "text": "welcome back"})
+
+    def bodies() -> set[str]:
+        return {payload["notification"]["body"] for _, payload in heard.all}
+
+    await until(lambda: "welcome back" in bodies())
+    assert bodies() == {"", "welcome back"}  # and that she was added

@@ -221,6 +221,7 @@ async def test_a_database_that_is_late_gets_fewer_heads_at_once(
             raise TimeoutError
         return await move(moves)
 
+    monkeypatch.setattr(moving, "FLUSH_MIN", 4)
     monkeypatch.setattr(mover._stored, "move", late)
     late_at_first = len(mover.heads.pending)
     while mover.heads.pending:

@@ -1,0 +1,123 @@
+"""A connection that is resumed on another process is told of all that nobody had told it before, or is not resumed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.chaos.device import Device
+from bench.chaos.journal import Head, Up
+from bench.chaos.proxy import Proxy
+from bench.clients import Json, Person
+from models.conversations import repair
+from realtime.relay import relay
+from server import Server
+from settings import Settings
+from tests.support import Crowd, serving, until
+
+NOWHERE = 1
+
+
+async def _cut_off() -> None:
+    raise ConnectionError("no way to Redis")
+
+
+class Scene:
+    """Three processes: Ada is on the first, and Ben's device, which resumes, on the second until it returns."""
+
+    def __init__(self, servers: list[Server], ports: list[int], ada: Person, device: Device, proxy: Proxy) -> None:
+        self.servers, self.ports, self.ada, self.device, self.proxy = servers, ports, ada, device, proxy
+        self.conversation: Json = {}
+
+    async def say(self, text: str) -> None:
+        payload = {"conversation_id": self.conversation["id"], "client_id": text, "text": text}
+        await self.ada.call("chat:send", payload)
+
+    async def leave(self) -> None:
+        self.proxy.home = NOWHERE
+        self.proxy.cut()
+        await until(lambda: not self.device.up and bool(self.servers[1].sio.recovery.user_ids))
+
+    async def come_back(self, number: int) -> Up:
+        count = len(self.ups)
+        self.proxy.home = self.ports[number]
+        await until(lambda: len(self.ups) > count)
+        return self.ups[-1]
+
+    @property
+    def ups(self) -> list[Up]:
+        return [record for record in self.device.journal.records if isinstance(record, Up)]
+
+    @property
+    def known(self) -> int:
+        return self.device.cursors.get(self.conversation["id"], 0)
+
+
+@pytest.fixture
+async def scene(
+    settings: Settings, mongo_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(relay, "STEADY_S", 0.0)
+    async with AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(serving(replace(settings, redis_url=redis_url), mongo_url))
+            for _ in range(3)
+        ]
+        servers, ports = [server for server, _ in made], [urlsplit(url).port or 0 for _, url in made]
+        await until(lambda: all(len(server.adapter._relay.peers) == 2 for server in servers))  # type: ignore[union-attr]
+        crowd = Crowd(made[0][1])
+        ada, account = await crowd.person("Ada", ("/chat",)), await crowd.account("Ben")
+        proxy = Proxy(lambda home: home, ports[1])
+        await proxy.start()
+        scene = Scene(servers, ports, ada, Device("ben-a", proxy.url, account, resumes=True), proxy)
+        await scene.device.connect()
+        payload = {"type": "group", "participant_ids": [account.id], "title": "Coffee", "client_id": "coffee"}
+        scene.conversation = (await ada.call("chat:create", payload))["conversation"]
+        await scene.say("one")
+        await until(lambda: scene.known == 1)
+        yield scene
+        await scene.device.close()
+        await proxy.stop()
+        await crowd.close()
+
+
+async def test_on_another_process_with_everything(scene: Scene) -> None:
+    await scene.leave()
+    await scene.say("two")
+    up = await scene.come_back(2)
+    await until(lambda: scene.known == 2)
+    assert up.continues
+
+
+@pytest.mark.parametrize("redis_is_back_for_the_sender", [False, True])
+async def test_not_while_something_is_not_published_yet(scene: Scene, redis_is_back_for_the_sender: bool) -> None:
+    link = scene.servers[0].adapter._relay._link  # type: ignore[union-attr]
+    publish = link._publish
+    link._publish = _cut_off  # type: ignore[method-assign]
+    await scene.leave()
+    await scene.say("two")
+    if redis_is_back_for_the_sender:
+        link._publish = publish  # type: ignore[method-assign]
+    await scene.come_back(2)
+    await until(lambda: scene.known == 2)
+    link._publish = publish  # type: ignore[method-assign]
+
+
+async def test_not_while_people_are_still_to_be_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "GATHER_S", 3_600.0)
+    await scene.leave()
+    scene.servers[1].domain.repair.since(0.0)
+    assert scene.servers[1].domain.repair.pending()
+    assert not (await scene.come_back(2)).continues
+
+
+async def test_on_the_same_process_with_what_it_was_told_meanwhile(scene: Scene) -> None:
+    await scene.leave()
+    scene.servers[1].domain.repair.since(0.0)
+    await until(lambda: not scene.servers[1].domain.repair.pending())
+    assert (await scene.come_back(1)).continues
+    await until(lambda: any(isinstance(record, Head) for record in scene.device.journal.records))
