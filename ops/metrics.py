@@ -131,7 +131,7 @@ class Relay:
             ("parley_relay_missed", "Times something could not be had again", self.missed),
             (
                 "parley_relay_repaired",
-                "Times people were told how a conversation stands because of that, or because a process died",
+                "chat:head events sent because of that, or because a process died",
                 self.repaired,
             ),
         ):

@@ -135,7 +135,7 @@ class Handover:
 
     async def _hand_over(self, process: str, question: _Fetch) -> None:
         # The asker hears what is published from now on, and nobody tells it of what was before and is not here yet.
-        caught_up = await self._relay.caught_up()
+        caught_up = not self._owing() and await self._relay.caught_up()
         delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
         missed = None
         if not caught_up or self._owing() or not self.complete(question.rooms):

@@ -61,6 +61,7 @@ class Repair:
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: dict[str, set[str]] = {}
+        self._stopped = False
 
     def since(self, moment: float) -> None:
         """What was published from `moment` on (seconds since 1970) may be missing here."""
@@ -69,8 +70,8 @@ class Repair:
             self._task = self._start(self._work())
 
     def pending(self) -> bool:
-        """Whether people are still to be told."""
-        return self._task is not None or bool(self._late)
+        """Whether people are still to be told, or would not be."""
+        return bool(self._tasks) or bool(self._late) or self._stopped
 
     def late(self, conversation_id: str, rooms: Sequence[str]) -> None:
         """A message for these rooms came here when later ones of its conversation had been delivered."""
@@ -80,6 +81,7 @@ class Repair:
         self._late.setdefault(conversation_id, set()).update(rooms)
 
     async def stop(self) -> None:
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
 

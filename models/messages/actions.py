@@ -54,28 +54,31 @@ class Messages:
             raise ParleyError("validation_failed", "attachments: no such upload", details=unknown)
         if not text.strip():
             raise invalid("text", "must not be blank")
+        print_ = fingerprint(payload.conversation_id, text, payload.reply_to, mentions)
         if strangers := [user_id for user_id in mentions if user_id not in conversation["participant_ids"]]:
-            raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
+            found = await self.repeated(context.user_id, payload.client_id, print_)
+            if found is None:  # else they have left since it was sent
+                raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
+            return chat.MessageData(message=to_message(found), duplicate=True)
         if payload.reply_to is not None:
             await self._check_reply(payload.conversation_id, payload.reply_to)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
-            reply_to=payload.reply_to, mentions=mentions,
-            fingerprint=fingerprint(payload.conversation_id, text, payload.reply_to, mentions),
+            reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
         )  # fmt: skip
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
         if mentions:  # a repeat too: the first attempt may not have come to this
-            await self._notify(data.message, mentions)
+            await self._notify(data.message, conversation, mentions)
         return data
 
-    async def _notify(self, message: chat.Message, mentions: list[str]) -> None:
+    async def _notify(self, message: chat.Message, sent_to: Document, mentions: list[str]) -> None:
         """Those who are mentioned and may see it, which may be others by now."""
         conversation = await self._conversations.recent(message.conversation_id)
         if conversation is None or message.deleted_at is not None:
             return
         members, participants = conversation["members"], conversation["participant_ids"]
         told = [one for one in mentions if one in participants and members[one]["joined_seq"] < message.seq]
-        await self._notifications.mentioned(message, conversation, told)
+        await self._notifications.mentioned(message, sent_to, told)
 
     # For other nouns, whose changes are messages too
 

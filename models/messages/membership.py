@@ -54,11 +54,13 @@ class Membership:
             joined = await self._log.between(document["_id"], partial(self._add, context, document["_id"], add))
             added = _listing([joined["members"][user_id]["name"] for user_id in add])
             await self._say(context, document, f"{names[context.user_id]} added {added}")
-        still = [user_id for user_id in [*document["participant_ids"], *add] if user_id not in remove]
         if remove:
             await self._log.between(document["_id"], partial(self._conversations.remove_members, document, remove))
-        # Of a repeat too, whose first attempt may not have come to this; who was never in it has nothing to end.
-        await self._tell_left(document, [user_id for user_id in payload.remove if user_id not in still])
+        gone = remove
+        if document["members"][context.user_id]["role"] == "owner":
+            # A repeat does what its first attempt may not have come to; who was never in it has nothing to end.
+            gone = list(dict.fromkeys(payload.remove))
+        await self._tell_left(document, gone)
         if remove:
             removed = _listing([names[user_id] for user_id in remove])
             own = remove == [context.user_id]

@@ -79,7 +79,7 @@ class Peer:
 
 
 class Peers:
-    """`following`: channels whose subscription is confirmed."""
+    """`following`: channels whose subscription is confirmed. `steady_since`: it has listened without a break."""
 
     def __init__(self, own: str, hand_on: Callable[[Publication], None], ask: Callable[[str, str, int], None]) -> None:
         self._own = own
@@ -93,8 +93,8 @@ class Peers:
         self._followed_since: dict[str, float] = {}  # without a pause; kept when the connection ends
         self.uncertain: list[Callable[[float], None]] = []
         self.echo_at = float("-inf")
-        self._question, self._asked_at = 0, self.echo_at
-        self._steady_since = self._ticked_at = time.monotonic()
+        self._question, self._asked_at = 0, float("inf")
+        self.steady_since = self._ticked_at = time.monotonic()
         self._heard_at: float | None = None
         self.since = float("inf")  # when the first of those that are there was heard of
 
@@ -111,18 +111,20 @@ class Peers:
         """Something was published that is still to come."""
         return any(stream.behind for peer in self._peers.values() for stream in peer.streams.values())
 
-    def steady_for(self, seconds: float) -> bool:
-        """Whether this process has listened for so long without a break."""
-        return time.monotonic() - self._steady_since > seconds
+    def asked(self, question: int) -> None:
+        """This process asks everyone how far their streams go."""
+        self._question, self._asked_at = question, float("inf")
 
     def came_back(self, question: int) -> None:
         """This process's own question: everything that Redis passed on before it is here."""
-        self._question, self._asked_at = question, time.monotonic()
+        if question == self._question:
+            self._asked_at = time.monotonic()
 
-    def answered_all(self, question: int) -> bool:
-        """Everyone has said, since that question came back, how far their streams go, and all of that is here."""
+    @property
+    def answered_all(self) -> bool:
+        """Everyone has answered the last question, and all that they had said by then is here."""
         said = all(peer.announced_at >= self._asked_at for peer in self._peers.values())
-        return self._question >= question and said and not self.behind
+        return self._asked_at < float("inf") and said and not self.behind
 
     def owed(self, channel: str) -> None:
         """Someone here relies on what is published to it from now on, whether it is heard or not."""
@@ -140,7 +142,7 @@ class Peers:
     def lost(self) -> None:
         """The connection has ended."""
         self.following.clear()
-        self._steady_since = time.monotonic()
+        self.steady_since = time.monotonic()
 
     def received(self) -> None:
         """Something came, from whomever; this process hears at least itself, once a second."""
@@ -158,7 +160,7 @@ class Peers:
 
     def silent(self, at: float) -> bool:
         """Not even this process's own words come back."""
-        return at - max(self.echo_at, self._steady_since) > SILENT_S
+        return at - max(self.echo_at, self.steady_since) > SILENT_S
 
     def heard(self, channel: str, message: bytes) -> None:
         """A publication."""
@@ -228,15 +230,15 @@ class Peers:
 
     def tick(self, at: float) -> None:
         if at - self._ticked_at > HUNG_S:
-            self._steady_since = at  # it was this process that did not listen
+            self.steady_since = at  # it was this process that did not listen
         self._ticked_at = at
         hears_itself = at - self.echo_at < ECHO_FRESH_S
         for peer in list(self._peers.values()):
-            if hears_itself and at - max(peer.heard_at, self._steady_since) > DEAD_S:
+            if hears_itself and at - max(peer.heard_at, self.steady_since) > DEAD_S:
                 self._end(peer, died=True)
                 continue
             # While nothing can be asked or answered, nothing is given up either.
-            patient = not hears_itself or at - self._steady_since < GIVE_UP_S
+            patient = not hears_itself or at - self.steady_since < GIVE_UP_S
             for channel, stream in peer.streams.items():
                 if stream.full or (stream.hopeless(at) and not patient):
                     self._missed(peer, channel)

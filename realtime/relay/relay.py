@@ -60,7 +60,9 @@ class Relay(Listener):
         self._topics: dict[bytes, Topic] = {}
         self._curious = False
         self._questions = 0
+        self._answering = False
         self._catching_up: asyncio.Task[bool] | None = None
+        self._catching_up_next: asyncio.Task[bool] | None = None
         self.peers = Peers(self.id, self._hand_on, self._ask)
         self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"{PRIVATE}{self.id}"))
         self._task: asyncio.Task[None] | None = None
@@ -172,22 +174,30 @@ class Relay(Listener):
 
         What a process could not publish is known by what it answers, so no answer, or too young a connection, is a no.
         """
-        if self._catching_up is None:
-            self._catching_up = asyncio.create_task(self._catch_up(), name="relay-catch-up")
-        return await asyncio.shield(self._catching_up)
+        if self._catching_up_next is None:
+            self._catching_up_next = asyncio.create_task(self._catch_up(self._catching_up), name="relay-catch-up")
+        return await asyncio.shield(self._catching_up_next)
 
-    async def _catch_up(self) -> bool:
-        await asyncio.sleep(GATHER_S)  # one question for all who want to know at once
-        self._catching_up = None
-        if not self.peers.steady_for(STEADY_S):
+    async def _catch_up(self, before: asyncio.Task[bool] | None) -> bool:
+        """One at a time, for all who wanted to know while the one before was under way."""
+        if before is not None:
+            await asyncio.wait((before,))
+        await asyncio.sleep(GATHER_S)
+        self._catching_up, self._catching_up_next = self._catching_up_next, None
+        if time.monotonic() - self.peers.steady_since < STEADY_S:
             return False
         self._query()
-        question, deadline = self._questions, time.monotonic() + CATCH_UP_S
-        while not self.peers.answered_all(question):
+        self.peers.asked(self._questions)
+        deadline = time.monotonic() + CATCH_UP_S
+        while not self.peers.answered_all:
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(LOOK_EVERY_S)
         return True
+
+    def _answer(self) -> None:
+        self._answering = False
+        self._announce(b"H")
 
     def unfollowed(self, channel: str) -> None:
         self.peers.unfollow(channel)
@@ -212,8 +222,9 @@ class Relay(Listener):
                 self.peers.came_back(int(words[0]))
         elif kind == b"R":
             self.peers.heard(words[0], message[len(line) + 1 :])
-        elif kind == b"Q":
-            self._announce(b"H")
+        elif kind == b"Q" and not self._answering:  # one answer to all who ask at once
+            self._answering = True
+            asyncio.get_running_loop().call_soon(self._answer)
         elif kind == b"N":
             self._send_again(sender, words[0], int(words[1]))
         elif kind == b"G":

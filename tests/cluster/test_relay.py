@@ -255,8 +255,11 @@ async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
 
 async def test_whoever_was_cut_off_a_moment_ago_has_not_caught_up(redis_url: str) -> None:
     async with ends(redis_url) as (_, b):
+        while not await b.relay.caught_up():
+            await asyncio.sleep(0.2)
         b.relay._link.reconnect()
-        await until(lambda: b.ready(1) and b.relay._link.listening)
+        await until(lambda: not b.relay.peers.following)
+        await until(lambda: b.ready(1))
         assert not await b.relay.caught_up()
 
 

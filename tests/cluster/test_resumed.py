@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.chaos.device import Device
-from bench.chaos.journal import Head, Up
+from bench.chaos.journal import Handed, Head, Up
 from bench.chaos.proxy import Proxy
 from bench.clients import Json, Person
 from models.conversations import repair
@@ -51,6 +51,10 @@ class Scene:
     @property
     def ups(self) -> list[Up]:
         return [record for record in self.device.journal.records if isinstance(record, Up)]
+
+    @property
+    def handed_by(self) -> list[str]:
+        return [record.by for record in self.device.journal.records if isinstance(record, Handed)]
 
     @property
     def known(self) -> int:
@@ -102,8 +106,12 @@ async def test_not_while_something_is_not_published_yet(scene: Scene, redis_is_b
     await scene.say("two")
     if redis_is_back_for_the_sender:
         link._publish = publish  # type: ignore[method-assign]
-    await scene.come_back(2)
+    up = await scene.come_back(2)
+    if not redis_is_back_for_the_sender:
+        assert not up.continues
     await until(lambda: scene.known == 2)
+    if up.continues:  # it was asked for in time, and must be among what was missed
+        assert scene.handed_by == ["event", "event"]
     link._publish = publish  # type: ignore[method-assign]
 
 
