@@ -15,6 +15,7 @@ starts afresh, and fetches what it missed (`chat:sync`).
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import OrderedDict
@@ -31,6 +32,8 @@ from realtime.rooms import Held, Member, Rooms
 
 PARKED_MAX = 50_000
 PID_MAX = 64
+COMPLETE_WAIT_S = 1.0
+LOOK_EVERY_S = 0.005
 
 
 class Parted(msgspec.Struct, array_like=True):
@@ -208,6 +211,10 @@ class Claim:
         if self.parted is not None and self._process is not None and self._recovery.elsewhere is not None:
             rooms = list(member.rooms)
             self._fetched = await self._recovery.elsewhere.fetch(self._process, self._pid, rooms, self._offset)
+            deadline = time.monotonic() + COMPLETE_WAIT_S
+            # Something may be late here, and is sent again.
+            while not self._recovery.elsewhere.complete(rooms) and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY_S)
 
     def welcome(self, member: Member) -> list[Outgoing] | None:
         """Everything it missed up to this moment; None if that cannot be had, and it begins anew.

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -57,7 +57,7 @@ class Link:
         self._reached: dict[str, asyncio.Future[None]] = {}
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
-        self._last: list[tuple[str, bytes]] = []
+        self._last: list[tuple[str, Callable[[], bytes]]] = []
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._following_task: asyncio.Task[None] | None = None
@@ -90,9 +90,9 @@ class Link:
             self.up_since = time.monotonic()
         self._wake.set()
 
-    def publish_last(self, channel: str, message: bytes) -> None:
-        """Behind everything of the moment, because it speaks of it; tried without Redis too."""
-        self._last.append((channel, len(message).to_bytes(4, "big") + message))
+    def publish_last(self, channel: str, message: Callable[[], bytes]) -> None:
+        """Behind everything of the moment, because it speaks of it, and made then; tried without Redis too."""
+        self._last.append((channel, message))
         self._wake.set()
 
     def _drop_pending(self) -> None:
@@ -116,13 +116,14 @@ class Link:
                 self._drop_pending()
 
     async def _publish(self) -> None:
-        pending, last = self._pending, self._last
+        pending, last = self._pending, [(channel, make()) for channel, make in self._last]
         self._drop_pending()
         self._last = []
         # What is for one process alone goes behind what is for many: an answer to it may speak of that.
         ordered = sorted(pending.items(), key=lambda item: item[0].startswith(PRIVATE))
         messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in ordered]
-        for some in (messages, [(self._prefix + channel, message) for channel, message in last]):
+        lasts = [(self._prefix + channel, len(message).to_bytes(4, "big") + message) for channel, message in last]
+        for some in (messages, lasts):
             if some:
                 RELAY.publishes += len(some)
                 await redis_client.publish(self._client, some)

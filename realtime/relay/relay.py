@@ -115,15 +115,20 @@ class Relay(Listener):
         return self._number
 
     def _announce(self, kind: bytes) -> None:
+        self._link.publish_last(ALL, lambda: self._announcement(kind))
+
+    def _announcement(self, kind: bytes) -> bytes:
+        """Made when it goes out: whoever begins to listen between a publication and it must not be told less."""
         at = time.monotonic()
         publishing_s = 0.0 if self._link.up_since is None else max(0.0, at - max(self._link.up_since, self.peers.since))
         positions = msgspec.json.encode(self._sent.positions())
         times = int((at - self._started_at) * 1000), int(publishing_s * 1000)
-        self._link.publish_last(ALL, b"%s %s %d %d %s\n" % (kind, self._id, *times, positions))
+        return b"%s %s %d %d %s\n" % (kind, self._id, *times, positions)
 
     def _ask(self, publisher: str, channel: str, offset: int) -> None:
         RELAY.asked += 1
-        self._link.publish_last(f"{PRIVATE}{publisher}", b"N %s %s %d\n" % (self._id, channel.encode(), offset))
+        question = b"N %s %s %d\n" % (self._id, channel.encode(), offset)
+        self._link.publish_last(f"{PRIVATE}{publisher}", lambda: question)
 
     def _send_again(self, asker: str, channel: str, offset: int) -> None:
         start, entries = self._sent.since(channel, offset)
@@ -166,7 +171,8 @@ class Relay(Listener):
     def _query(self) -> None:
         self._curious = False
         self._questions += 1
-        self._link.publish_last(ALL, b"Q %s %d\n" % (self._id, self._questions))
+        question = b"Q %s %d\n" % (self._id, self._questions)
+        self._link.publish_last(ALL, lambda: question)
         self._announce(b"H")
 
     async def caught_up(self) -> bool:

@@ -253,6 +253,27 @@ async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
         assert not b.uncertain
 
 
+async def test_how_far_a_stream_goes_is_said_of_all_that_was_published_before(redis_url: str) -> None:
+    """Whoever begins to listen in between would take what it missed for what is still to come."""
+    async with ends(redis_url) as (a, b):
+        announced = b.relay.peers.announced
+        too_little: list[dict[str, int]] = []
+
+        def listen(who: str, uptime_s: float, publishing_s: float, positions: dict[str, int]) -> None:
+            if who == a.relay.id and positions.get("1", 0) < len(b.bodies):
+                too_little.append(positions)
+            announced(who, uptime_s, publishing_s, positions)
+
+        b.relay.peers.announced = listen  # type: ignore[method-assign]
+        for number in range(20):
+            a.relay._announce(b"H")
+            a.send(str(number), "1")
+            await until(lambda: len(b.bodies) == number + 1)  # noqa: B023 - awaited here
+        a.relay._announce(b"H")
+        await asyncio.sleep(0.1)
+        assert too_little == []
+
+
 async def test_whoever_was_cut_off_a_moment_ago_has_not_caught_up(redis_url: str) -> None:
     async with ends(redis_url) as (_, b):
         while not await b.relay.caught_up():
