@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from realtime.recovery import Missed, Parted, Recovery
+from realtime.history import Source
+from realtime.recovery import Given, Missed, Parted, Recovery
 from realtime.relay.relay import ALL, Relay
 
 TOPIC = b"S"
@@ -43,6 +44,7 @@ class _Fetch(msgspec.Struct, array_like=True):
 class _Fetched(msgspec.Struct, array_like=True):
     request: int
     missed: list[Missed] | None
+    seen: list[Source]
 
 
 class _Asked:
@@ -90,10 +92,10 @@ class Handover:
         answer: tuple[str, Parted] | None = await self._wait(asked, ANSWER_WAIT_S)
         return answer
 
-    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None:
+    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> Given | None:
         asked = self._ask({process})
         self._say(f"to:{process}", b"fetch", _Fetch(asked.number, pid, rooms, offset))
-        answer: list[Missed] | None = await self._wait(asked, FETCH_WAIT_S)
+        answer: Given | None = await self._wait(asked, FETCH_WAIT_S)
         return answer
 
     def _ask(self, processes: set[str]) -> _Asked:
@@ -137,15 +139,17 @@ class Handover:
         # The asker hears what is published from now on, and nobody tells it of what was before and is not here yet.
         caught_up = not self._owing() and await self._relay.caught_up()
         delivered = self._recovery.let_go(question.pid, question.rooms, question.offset)
-        missed = None
-        if not caught_up or self._owing() or not self.complete(question.rooms):
-            delivered = None  # what is still held here the asker may have dropped already
-        if delivered is not None and sum(len(entry.packet.text) for entry in delivered) <= MISSED_BYTES_MAX:
-            missed = [Missed(entry.source, entry.packet.text) for entry in delivered]
-        self._say(f"to:{process}", b"fetched", _Fetched(question.request, missed))
+        answer = _Fetched(question.request, None, [])
+        # What is still held here the asker may have dropped already.
+        if delivered is not None and caught_up and not self._owing() and self.complete(question.rooms):
+            entries, seen = delivered
+            if sum(len(entry.packet.text) for entry in entries) <= MISSED_BYTES_MAX:
+                missed = [Missed(entry.source, entry.packet.text) for entry in entries]
+                answer = _Fetched(question.request, missed, seen)
+        self._say(f"to:{process}", b"fetched", answer)
 
     def _hear_fetched(self, process: str, body: bytes) -> None:
         fetched = msgspec.msgpack.decode(body, type=_Fetched)
         asked = self._requests.get(fetched.request)
         if asked is not None:
-            asked.give(fetched.missed)
+            asked.give(None if fetched.missed is None else Given(fetched.missed, fetched.seen))

@@ -108,6 +108,20 @@ class History:
                     found[entry.number] = entry
         return [found[key] for key in sorted(found)]
 
+    def sources(self, namespace: str, rooms: Collection[str], number: int, within_s: float) -> list[Source]:
+        """Of what went to any of the rooms up to that number, lately."""
+        self._bring_up()
+        since = time.monotonic() - within_s
+        found: set[Source] = set()
+        for room in rooms:
+            entries = self._index.get((namespace, room), [])
+            for entry in reversed(entries[: bisect_right(entries, number, key=_number)]):
+                if entry.at < since:
+                    break
+                if entry.source is not None:
+                    found.add(entry.source)
+        return list(found)
+
     def _bring_up(self) -> None:
         if self.first - self._index_from > len(self._log):  # it holds more of the past than of what is kept
             self._forget_index()

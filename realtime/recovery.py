@@ -21,7 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -32,6 +32,8 @@ from realtime.rooms import Held, Member, Rooms
 
 PARKED_MAX = 50_000
 PID_MAX = 64
+# What one process delivered, another has delivered so much later at most.
+SEEN_S = 10.0
 COMPLETE_WAIT_S = 1.0
 LOOK_EVERY_S = 0.005
 
@@ -54,6 +56,13 @@ class Missed(msgspec.Struct, array_like=True):
     text: bytes
 
 
+class Given(NamedTuple):
+    """By the process that had it. `seen`: what its client got there lately, which others may deliver a little later."""
+
+    missed: list[Missed]
+    seen: list[Source]
+
+
 class Elsewhere(Protocol):
     """The other processes. None: nobody has it, or nobody says so in time."""
 
@@ -64,7 +73,7 @@ class Elsewhere(Protocol):
         """(process, what it had)."""
         ...
 
-    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> list[Missed] | None: ...
+    async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> Given | None: ...
 
 
 @dataclass(slots=True)
@@ -148,8 +157,8 @@ class Recovery:
             return None
         return place.parted
 
-    def let_go(self, pid: str, rooms: list[str], offset: str | None) -> list[Delivered] | None:
-        """Forgets it, and says what of these rooms it missed; None if that is not certain."""
+    def let_go(self, pid: str, rooms: list[str], offset: str | None) -> tuple[list[Delivered], list[Source]] | None:
+        """Forgets it, and says what of these rooms it missed, and got lately; None if that is not certain."""
         place = self._parked.pop(pid, None)
         if place is None:
             return None
@@ -159,7 +168,9 @@ class Recovery:
         after = max(parted.joined, number or 0)
         missed = self.history.since(parted.namespace, {*rooms, parted.sid}, parted.sid, after)
         self._forget(place)
-        return missed
+        if missed is None:
+            return None
+        return missed, self.history.sources(parted.namespace, rooms, after, SEEN_S)
 
     def claim(self, namespace: str, auth: Any) -> Claim | None:
         """What the data of a CONNECT asks for, if it asks to go on where it was."""
@@ -182,7 +193,7 @@ class Claim:
         self._pid = pid
         self._offset = offset
         self._process: str | None = None
-        self._fetched: list[Missed] | None = None
+        self._fetched: Given | None = None
         self._began = 0
         self._held: Held | None = None
         self.parted: Parted | None = None
@@ -243,13 +254,13 @@ class Claim:
         if self._process is None:
             delivered = self._recovery.let_go(self._pid, rooms, self._offset)
             member.joined = self.parted.joined
-            return None if delivered is None else [entry.packet for entry in delivered]
+            return None if delivered is None else [entry.packet for entry in delivered[0]]
         here = history.since(self._namespace, rooms, self.parted.sid, self._began)
         elsewhere = self._recovery.elsewhere
         if self._fetched is None or here is None or elsewhere is None or not elsewhere.complete(rooms):
             return None
-        known = {missed.source for missed in self._fetched if missed.source is not None}
-        events = [(missed.source, missed.text) for missed in self._fetched]
+        known = {*self._fetched.seen, *(missed.source for missed in self._fetched.missed)} - {None}
+        events = [(missed.source, missed.text) for missed in self._fetched.missed]
         events += [(entry.source, entry.packet.text) for entry in here if entry.source not in known]
         member.joined = history.number
         return [self._number_anew(member.sid, source, text) for source, text in events]

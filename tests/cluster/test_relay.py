@@ -264,7 +264,7 @@ async def test_how_far_a_stream_goes_is_said_of_all_that_was_published_before(re
                 too_little.append(positions)
             announced(who, uptime_s, publishing_s, positions)
 
-        b.relay.peers.announced = listen  # type: ignore[method-assign]
+        b.relay.peers.announced = listen  # type: ignore[method-assign, assignment]
         for number in range(20):
             a.relay._announce(b"H")
             a.send(str(number), "1")

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.chaos.device import Device
-from bench.chaos.journal import Handed, Head, Up
+from bench.chaos.journal import Handed, Head, Heard, Up
 from bench.chaos.proxy import Proxy
 from bench.clients import Json, Person
 from models.conversations import repair
+from realtime.managers import EVENT
+from realtime.recovery import Given
 from realtime.relay import relay
 from server import Server
 from settings import Settings
@@ -31,6 +33,7 @@ class Scene:
 
     def __init__(self, servers: list[Server], ports: list[int], ada: Person, device: Device, proxy: Proxy) -> None:
         self.servers, self.ports, self.ada, self.device, self.proxy = servers, ports, ada, device, proxy
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports]
         self.conversation: Json = {}
 
     async def say(self, text: str) -> None:
@@ -95,6 +98,32 @@ async def test_on_another_process_with_everything(scene: Scene) -> None:
     up = await scene.come_back(2)
     await until(lambda: scene.known == 2)
     assert up.continues
+
+
+async def test_nothing_again_that_came_to_that_process_late(scene: Scene) -> None:
+    crowd = Crowd(scene.urls[2])
+    await crowd.connect(scene.device.account, ("/chat",))  # so that the process hears of what is said to Ben
+    own, elsewhere = scene.servers[2].adapter._relay, scene.servers[2].sio.recovery.elsewhere  # type: ignore[union-attr]
+    assert elsewhere is not None
+    deliver, fetch, late = own._topics[EVENT], elsewhere.fetch, []
+    own._topics[EVENT] = lambda *publication: late.append(publication)
+    await scene.say("two")
+    await until(lambda: scene.known == 2 and bool(late))
+    await scene.leave()
+
+    async def fetch_behind_it(process: str, pid: str, rooms: list[str], offset: str | None) -> Given | None:
+        own._topics[EVENT] = deliver
+        for publication in late:
+            deliver(*publication)
+        return await fetch(process, pid, rooms, offset)
+
+    elsewhere.fetch = fetch_behind_it  # type: ignore[method-assign]
+    assert (await scene.come_back(2)).continues
+    await scene.say("three")
+    await until(lambda: scene.known == 3)
+    records = scene.device.journal.records
+    assert [record.message.seq for record in records if isinstance(record, Heard)] == [1, 2, 3]
+    await crowd.close()
 
 
 @pytest.mark.parametrize("redis_is_back_for_the_sender", [False, True])
