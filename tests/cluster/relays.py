@@ -44,6 +44,11 @@ class End:
         await client.close(link._client)
 
 
+async def cut_off() -> None:
+    """In place of a link's `_publish`: this process alone cannot reach Redis."""
+    raise ConnectionError("no way to Redis")
+
+
 @contextlib.asynccontextmanager
 async def ends(url: str, count: int = 2) -> AsyncIterator[list[End]]:
     deployment = f"t_{secrets.token_hex(4)}"

@@ -22,7 +22,7 @@ from realtime.relay import relay as relay_module
 from realtime.relay.link import FAILURES
 from realtime.relay.relay import ALL
 from storage.embedded import free_port
-from tests.cluster.relays import End, ends
+from tests.cluster.relays import End, cut_off, ends
 from tests.support import until
 
 
@@ -229,10 +229,6 @@ async def test_a_fault_while_a_channel_is_added_ends_the_connection_and_not_the_
         await until(lambda: b.bodies == ["heard"])
 
 
-async def _cut_off() -> None:
-    raise ConnectionError("no way to Redis")
-
-
 async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +237,7 @@ async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
         assert await b.relay.caught_up()
         publish = a.relay._link._publish
         for number in range(5):
-            a.relay._link._publish = _cut_off  # type: ignore[method-assign]
+            a.relay._link._publish = cut_off  # type: ignore[method-assign]
             a.send(f"kept {number}", "1")
             assert not await b.relay.caught_up()
             a.relay._link._publish = publish  # type: ignore[method-assign]

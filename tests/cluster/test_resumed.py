@@ -19,13 +19,10 @@ from realtime.recovery import Given
 from realtime.relay import relay
 from server import Server
 from settings import Settings
+from tests.cluster.relays import cut_off
 from tests.support import Crowd, serving, until
 
 NOWHERE = 1
-
-
-async def _cut_off() -> None:
-    raise ConnectionError("no way to Redis")
 
 
 class Scene:
@@ -130,7 +127,7 @@ async def test_nothing_again_that_came_to_that_process_late(scene: Scene) -> Non
 async def test_not_while_something_is_not_published_yet(scene: Scene, redis_is_back_for_the_sender: bool) -> None:
     link = scene.servers[0].adapter._relay._link  # type: ignore[union-attr]
     publish = link._publish
-    link._publish = _cut_off  # type: ignore[method-assign]
+    link._publish = cut_off  # type: ignore[method-assign]
     await scene.leave()
     await scene.say("two")
     if redis_is_back_for_the_sender:
