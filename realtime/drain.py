@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from contract.closing import RESTARTING
 from contract.system import DRAINING_EVENT, Draining
+from ops.tasks import until
 from realtime import packets
 from realtime.polling import PollingLink
 from realtime.session import Session
@@ -38,8 +39,7 @@ async def drain(engine: EngineServer, running: Callable[[], int], timeout_s: flo
     engine.leaving = True
     had_any = bool(engine.sockets)
     await _close_in_batches(engine, timeout_s / 2, deadline - min(CLOSING_MIN_S, timeout_s / 2))
-    while running() and loop.time() < deadline - LAST_PACKETS_S:  # noqa: ASYNC110 - an event for this would cost
-        await asyncio.sleep(LOOK_EVERY_S)  # every command a set and a clear
+    await until(lambda: not running(), deadline - LAST_PACKETS_S - loop.time(), LOOK_EVERY_S)
     if had_any and linger:
         await asyncio.sleep(max(0.0, min(LINGER_S, deadline - loop.time() - LAST_PACKETS_S)))
     await asyncio.sleep(LAST_PACKETS_S)
@@ -64,8 +64,7 @@ async def _send_away(engine: EngineServer, session: Session, answered_until: flo
     """What it sends from here on it will send again, to another process."""
     session.pause_reading()
     loop = asyncio.get_running_loop()
-    while session.inbox is not None and loop.time() < answered_until:  # noqa: ASYNC110 - once in a process's life
-        await asyncio.sleep(LOOK_EVERY_S)
+    await until(lambda: session.inbox is None, answered_until - loop.time(), LOOK_EVERY_S)
     if session.closed:
         return
     link = session.link

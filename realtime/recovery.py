@@ -15,7 +15,6 @@ starts afresh, and fetches what it missed (`chat:sync`).
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ops.metrics import RECOVERY
+from ops.tasks import until
 from realtime.history import RETURN_S, Delivered, History, Source
 from realtime.packets import Outgoing
 from realtime.rooms import Held, Member, Rooms
@@ -222,10 +222,8 @@ class Claim:
         if self.parted is not None and self._process is not None and self._recovery.elsewhere is not None:
             rooms = list(member.rooms)
             self._fetched = await self._recovery.elsewhere.fetch(self._process, self._pid, rooms, self._offset)
-            deadline = time.monotonic() + COMPLETE_WAIT_S
-            # Something may be late here, and is sent again.
-            while not self._recovery.elsewhere.complete(rooms) and time.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY_S)
+            complete = self._recovery.elsewhere.complete
+            await until(lambda: complete(rooms), COMPLETE_WAIT_S, LOOK_EVERY_S)  # late here, and sent again
 
     def welcome(self, member: Member) -> list[Outgoing] | None:
         """Everything it missed up to this moment; None if that cannot be had, and it begins anew.

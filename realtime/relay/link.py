@@ -57,7 +57,7 @@ class Link:
         self._reached: dict[str, asyncio.Future[None]] = {}
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
-        self._last: list[tuple[str, Callable[[], bytes]]] = []
+        self._last: dict[tuple[str, Callable[[], bytes]], None] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._following_task: asyncio.Task[None] | None = None
@@ -91,8 +91,11 @@ class Link:
         self._wake.set()
 
     def publish_last(self, channel: str, message: Callable[[], bytes]) -> None:
-        """Behind everything of the moment, because it speaks of it, and made then; tried without Redis too."""
-        self._last.append((channel, message))
+        """Behind everything of the moment, because it speaks of it; tried without Redis too.
+
+        `message` makes it then, and the same `message` is one, however often it was to be published until then.
+        """
+        self._last[channel, message] = None
         self._wake.set()
 
     def _drop_pending(self) -> None:
@@ -118,7 +121,7 @@ class Link:
     async def _publish(self) -> None:
         pending, last = self._pending, [(channel, make()) for channel, make in self._last]
         self._drop_pending()
-        self._last = []
+        self._last = {}
         # What is for one process alone goes behind what is for many: an answer to it may speak of that.
         ordered = sorted(pending.items(), key=lambda item: item[0].startswith(PRIVATE))
         messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in ordered]

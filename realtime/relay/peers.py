@@ -116,8 +116,8 @@ class Peers:
         self._question, self._asked_at = question, float("inf")
 
     def came_back(self, question: int) -> None:
-        """This process's own question: everything that Redis passed on before it is here."""
-        if question == self._question:
+        """This process's own question, or a later one: everything that Redis passed on before it is here."""
+        if question >= self._question and self._asked_at == float("inf"):
             self._asked_at = time.monotonic()
 
     @property

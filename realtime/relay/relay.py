@@ -24,10 +24,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 import msgspec
 
 from ops.metrics import RELAY
+from ops.tasks import until
 from realtime.relay.client import Client
 from realtime.relay.link import PRIVATE, Link, Listener
 from realtime.relay.peers import START_WAIT_S, Peers, Publication
@@ -58,9 +60,7 @@ class Relay(Listener):
         self._sent = Sent()
         self._number = 0
         self._topics: dict[bytes, Topic] = {}
-        self._curious = False
         self._questions = 0
-        self._answering = False
         self._catching_up: asyncio.Task[bool] | None = None
         self._catching_up_next: asyncio.Task[bool] | None = None
         self.peers = Peers(self.id, self._hand_on, self._ask)
@@ -87,16 +87,14 @@ class Relay(Listener):
         """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
         await self._link.start()
         self._task = asyncio.create_task(self._tick_forever(), name="relay-tick")
-        deadline = time.monotonic() + START_WAIT_S
-        while not self.connected and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the start
-            await asyncio.sleep(0.01)
+        await until(lambda: self.connected, START_WAIT_S, GATHER_S)
         self.peers.owed(ALL)
 
     async def stop(self) -> None:
         """Says all that is to be said, and that nothing more will come."""
         if self._task is not None:
             self._task.cancel()
-        self._announce(b"B")
+        self._link.publish_last(ALL, partial(self._announcement, b"B"))
         await self._link.stop()
 
     # Out
@@ -114,10 +112,10 @@ class Relay(Listener):
         RELAY.sent += 1
         return self._number
 
-    def _announce(self, kind: bytes) -> None:
-        self._link.publish_last(ALL, lambda: self._announcement(kind))
+    def _announce(self) -> None:
+        self._link.publish_last(ALL, self._announcement)
 
-    def _announcement(self, kind: bytes) -> bytes:
+    def _announcement(self, kind: bytes = b"H") -> bytes:
         """Made when it goes out: whoever begins to listen between a publication and it must not be told less."""
         at = time.monotonic()
         publishing_s = 0.0 if self._link.up_since is None else max(0.0, at - max(self._link.up_since, self.peers.since))
@@ -164,16 +162,15 @@ class Relay(Listener):
 
     def confirmed(self, channel: str) -> None:
         self.peers.follow(channel)
-        if not self._curious:  # one question for all that is confirmed at once
-            self._curious = True
-            asyncio.get_running_loop().call_soon(self._query)
+        self._query()
 
     def _query(self) -> None:
-        self._curious = False
         self._questions += 1
-        question = b"Q %s %d\n" % (self._id, self._questions)
-        self._link.publish_last(ALL, lambda: question)
-        self._announce(b"H")
+        self._link.publish_last(ALL, self._question)
+        self._announce()
+
+    def _question(self) -> bytes:
+        return b"Q %s %d\n" % (self._id, self._questions)
 
     async def caught_up(self) -> bool:
         """Whether everything is here that others had published before this call; they are asked, and have CATCH_UP_S.
@@ -194,16 +191,7 @@ class Relay(Listener):
             return False
         self._query()
         self.peers.asked(self._questions)
-        deadline = time.monotonic() + CATCH_UP_S
-        while not self.peers.answered_all:
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(LOOK_EVERY_S)
-        return True
-
-    def _answer(self) -> None:
-        self._answering = False
-        self._announce(b"H")
+        return await until(lambda: self.peers.answered_all, CATCH_UP_S, LOOK_EVERY_S)
 
     def unfollowed(self, channel: str) -> None:
         self.peers.unfollow(channel)
@@ -228,9 +216,8 @@ class Relay(Listener):
                 self.peers.came_back(int(words[0]))
         elif kind == b"R":
             self.peers.heard(words[0], message[len(line) + 1 :])
-        elif kind == b"Q" and not self._answering:  # one answer to all who ask at once
-            self._answering = True
-            asyncio.get_running_loop().call_soon(self._answer)
+        elif kind == b"Q":
+            self._announce()
         elif kind == b"N":
             self._send_again(sender, words[0], int(words[1]))
         elif kind == b"G":
@@ -248,7 +235,7 @@ class Relay(Listener):
             if at >= beat_at:
                 beat_at = at + BEAT_S
                 self._sent.expire(at)
-                self._announce(b"H")
+                self._announce()
             self.peers.tick(at)
             if self._link.listening and self.peers.silent(at):
                 self._link.reconnect()

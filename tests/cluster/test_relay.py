@@ -262,10 +262,10 @@ async def test_how_far_a_stream_goes_is_said_of_all_that_was_published_before(re
 
         b.relay.peers.announced = listen  # type: ignore[method-assign, assignment]
         for number in range(20):
-            a.relay._announce(b"H")
+            a.relay._announce()
             a.send(str(number), "1")
             await until(lambda: len(b.bodies) == number + 1)  # noqa: B023 - awaited here
-        a.relay._announce(b"H")
+        a.relay._announce()
         await asyncio.sleep(0.1)
         assert too_little == []
 
