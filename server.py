@@ -14,7 +14,7 @@ from aiohttp import web
 
 import settings as configuration
 from contract.catalogue import COMMANDS
-from contract.registry import NAMESPACES, RATE_TIERS
+from contract.registry import CONNECT, NAMESPACES, RATE_TIERS, connect_rate
 from domain import INDEXES, Domain
 from handlers.base import Namespace
 from handlers.chat import ChatNamespace
@@ -108,7 +108,9 @@ class Server:
         self.app = self._http()
 
     def _namespaces(self) -> None:
-        limits = CommandLimits(COMMANDS, self.settings.rate_limit_scale)
+        rates = {name: command.limit for name, command in COMMANDS.items()}
+        rates[CONNECT] = connect_rate(self.settings.connections_per_user_max)
+        limits = CommandLimits(rates, self.settings.rate_limit_scale)
         self.admission = Admission(self.connections, self.settings.connections_max, self.lag)
         domain = self.domain
         self.gate = Gate(self.tokens, domain.sessions, self.connections, limits, self.admission)

@@ -20,8 +20,9 @@ _ABOUT = (
     "with `chat:sync`. Connection state recovery is that of the official JavaScript client: CONNECT carries a `pid`, "
     "an event an offset behind its payload, and a client that returns with both within two minutes gets exactly what "
     "it missed, or starts afresh. Python clients get neither; `?recovery=1` or `0` in the connection's query decides. "
-    "A refused namespace gets CONNECT_ERROR with the error object as `data`; `over_capacity` says in `retry_after_ms` "
-    "when to connect again."
+    "A refused namespace gets CONNECT_ERROR with the error object as `data`; `over_capacity` and `rate_limited` say in "
+    "`retry_after_ms` when to connect again. On one process a user may connect namespaces 30 times a minute for each "
+    "connection they may have (`MAX_CONNECTIONS_PER_USER`), and all of them twice at once."
 )
 
 

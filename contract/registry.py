@@ -16,6 +16,9 @@ from contract.types import Empty
 
 NAMESPACES = ("/chat", "/typing", "/presence", "/offers", "/finance", "/system")
 
+# What a namespace is connected by; no command is called so, since the Socket.IO protocol keeps the name.
+CONNECT = "connect"
+
 # What is said there expires by itself: who was away has missed nothing of it.
 VOLATILE = frozenset({"/typing"})
 
@@ -36,6 +39,11 @@ class Rate:
     count: int
     per_s: int
     burst: int
+
+
+def connect_rate(connections: int) -> Rate:
+    """How often a user may connect namespaces, who may have so many connections: each of them all, twice at once."""
+    return Rate(count=30 * connections, per_s=60, burst=2 * len(NAMESPACES) * connections)
 
 
 @dataclass(frozen=True, slots=True)

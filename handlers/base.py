@@ -18,7 +18,7 @@ import msgspec
 
 from contract.catalogue import identity as identity_contract
 from contract.errors import ErrorBody, ErrorDetail, ParleyError
-from contract.registry import COMMANDS, Command
+from contract.registry import COMMANDS, CONNECT, Command
 from contract.types import explain
 from handlers.gate import Gate
 from models.context import Context
@@ -122,6 +122,7 @@ class Namespace:
         try:
             with self.gate.admission.entry(member.session):
                 identity = await self.gate.authenticate(auth)
+                self.gate.check_rate(CONNECT, identity.user_id)
             before = await claim.begin(member, identity.user_id) if claim is not None else None
             connection = await self.gate.connections.attach(member, identity)
             # A revocation that came while we looked closed whoever was attached then, and we were not yet.
@@ -196,8 +197,7 @@ class Namespace:
         identity = connection.identity
         if identity.expires_at <= time.time() and command is not identity_contract.AUTH_REFRESH:
             raise ParleyError("token_expired")
-        if wait_ms := gate.limits.retry_after_ms(command.name, identity.user_id):
-            raise ParleyError("rate_limited", retry_after_ms=wait_ms)
+        gate.check_rate(command.name, identity.user_id)
         payload = _parse(command, event)
         context = Context(
             identity.user_id, identity.session_id, identity.role, request_id, member.sid,

@@ -38,6 +38,11 @@ class Gate:
         await self.sessions.require_live(identity.session_id)
         return identity
 
+    def check_rate(self, what: str, user_id: str) -> None:
+        """Raises rate_limited."""
+        if wait_ms := self.limits.retry_after_ms(what, user_id):
+            raise ParleyError("rate_limited", retry_after_ms=wait_ms)
+
     def _verify(self, token: str) -> Identity:
         """A client sends the same token to each namespace in turn: its signature is checked once."""
         identity = self._verified.get(token)

@@ -51,14 +51,14 @@ def _verdict(result: Any) -> Verdict:
 
 
 class CommandLimits:
-    """One limiter per command, keyed by user. `scale` 0 turns limits off."""
+    """One limiter per command, or whatever else has a rate, keyed by user. `scale` 0 turns limits off."""
 
-    def __init__(self, commands: dict[str, registry.Command], scale: float) -> None:
+    def __init__(self, rates: dict[str, registry.Rate], scale: float) -> None:
         self._store = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
         self._limiters = (
             {
-                name: Throttled(using="gcra", quota=_quota(command.limit, scale), store=self._store)
-                for name, command in commands.items()
+                name: Throttled(using="gcra", quota=_quota(rate, scale), store=self._store)
+                for name, rate in rates.items()
             }
             if scale
             else {}

@@ -7,7 +7,6 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import bcrypt
@@ -74,8 +73,7 @@ async def test_http_limits_follow_the_trace(clock: Callable[[float], None]) -> N
 
 
 def test_command_limits_follow_the_trace(clock: Callable[[float], None]) -> None:
-    commands: Any = {"chat:send": SimpleNamespace(limit=FIVE_PER_SECOND)}
-    limits = CommandLimits(commands, 1.0)
+    limits = CommandLimits({"chat:send": FIVE_PER_SECOND}, 1.0)
     for second, allowed, _, _, wait_s in TRACE:
         clock(second)
         wait_ms = limits.retry_after_ms("chat:send", "u_ada")
@@ -85,8 +83,7 @@ def test_command_limits_follow_the_trace(clock: Callable[[float], None]) -> None
 
 
 def test_waiting_as_long_as_told_is_enough(clock: Callable[[float], None]) -> None:
-    commands: Any = {"chat:send": SimpleNamespace(limit=Rate(7, 60, 3))}
-    limits, second = CommandLimits(commands, 1.0), 0.0
+    limits, second = CommandLimits({"chat:send": Rate(7, 60, 3)}, 1.0), 0.0
     for _ in range(20):
         wait_ms = limits.retry_after_ms("chat:send", "u_ada")
         if wait_ms:
@@ -97,8 +94,8 @@ def test_waiting_as_long_as_told_is_enough(clock: Callable[[float], None]) -> No
 
 
 def test_scale_zero_turns_limits_off_and_a_larger_one_raises_them(clock: Callable[[float], None]) -> None:
-    commands: Any = {"chat:send": SimpleNamespace(limit=FIVE_PER_SECOND)}
-    off, double = CommandLimits(commands, 0), CommandLimits(commands, 2.0)
+    rates = {"chat:send": FIVE_PER_SECOND}
+    off, double = CommandLimits(rates, 0), CommandLimits(rates, 2.0)
     assert [off.retry_after_ms("chat:send", "u") for _ in range(50)] == [0] * 50
     waits = []
     for _ in range(12):

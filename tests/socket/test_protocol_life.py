@@ -12,7 +12,7 @@ import pytest
 import realtime.engine
 from settings import Settings
 from tests.socket.protocol import Polling, place_on, refusal
-from tests.support import Raw
+from tests.support import NAMESPACES, Raw
 
 
 async def gone(raw: Raw, timeout_s: float = 5.0) -> None:
@@ -98,6 +98,21 @@ async def test_a_user_has_so_many_connections(settings: Settings, mongo_url: str
                 while (answer := await three.connect("/chat", token)).startswith("44"):
                     assert refusal(answer, "/chat")["code"] == "too_many_connections"
             assert (await three.ask("/chat", "chat:list", {}))["ok"]
+
+
+async def test_a_user_connects_so_often(settings: Settings, mongo_url: str) -> None:
+    limited = replace(settings, connections_per_user_max=1, rate_limit_scale=1.0)
+    async with place_on(limited, mongo_url) as place, Raw(place.url) as raw:
+        token = place.ada.access_token
+        for namespace in (*NAMESPACES, *NAMESPACES):
+            assert (await raw.connect(namespace, token)).startswith(f"40{namespace},")
+            await raw.send(f"41{namespace},")
+        error = refusal(await raw.connect("/chat", token), "/chat")
+        assert (error["code"], error["retryable"]) == ("rate_limited", True)
+        assert 0 < error["retry_after_ms"] <= 2_100
+        await place.undisturbed()
+        await asyncio.sleep(error["retry_after_ms"] / 1000)
+        assert (await raw.connect("/chat", token)).startswith("40/chat,")
 
 
 async def handshake_from(url: str, origin: str | None, **headers: str) -> tuple[int, int]:
