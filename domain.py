@@ -89,12 +89,12 @@ class Domain:
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.conversations = Conversations(conversations, self.users, publisher)
-        self.repair = Repair(conversations, store, publisher, connected)
-        adapter.on_uncertain(self.repair.since, self.repair.pending)
-        adapter.on_late(self.repair.late)
         self.notifications = Notifications(NotificationStore(database), publisher)
         log = Log(store, self.conversations, publisher)
         self.messages = Messages(store, index, log, self.conversations, self.notifications, publisher)
+        self.repair = Repair(conversations, self.conversations, self.messages, connected)
+        adapter.on_uncertain(self.repair.since, self.repair.pending)
+        adapter.on_late(self.repair.late)
         self.chat = Chat(
             conversations=self.conversations,
             messages=self.messages,

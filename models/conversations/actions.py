@@ -7,6 +7,7 @@ anyone; who is not in `participant_ids` neither sees nor hears anything of it.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
 from contract.types import PARTICIPANTS_MAX
 from models.context import Context, new_id, now
-from models.conversations.document import new_member, to_conversation
+from models.conversations.document import View, new_member, to_conversation, view
 from models.conversations.store import ConversationStore
 from models.paging import decode_place, encode_place
 from models.users.actions import Users
@@ -35,7 +36,7 @@ class Conversations:
         self._store = store
         self._users = users
         self._publisher = publisher
-        store.mover.tell = self._tell_head
+        store.mover.tell = self.tell_head
 
     # Access
 
@@ -83,10 +84,14 @@ class Conversations:
         """A durable message could not be told of: its people hear of it as soon as they can be found."""
         self._store.mover.tell_later(conversation_id, last_seq)
 
-    async def _tell_head(self, conversation_id: str, last_seq: int) -> None:
-        """Messages up to here may have reached nobody: their process died before it could tell."""
+    async def tell_head(
+        self, conversation_id: str, last_seq: int, rooms: Sequence[str] | None = None, local: bool = False
+    ) -> None:
+        """Messages up to here may have reached nobody: their process died before it could tell. None: all rooms."""
+        if rooms is None:
+            rooms = await self.audience(conversation_id)
         head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
-        await self._publisher.publish(chat_commands.HEAD_EVENT, await self.audience(conversation_id), head)
+        await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=local)
 
     async def stop(self) -> None:
         await self._store.mover.stop()
@@ -233,18 +238,27 @@ class Conversations:
             if document is not None:
                 await self.announce(document, None)
 
-    async def announce(self, document: Document, origin: str | None, also: list[str] | None = None) -> None:
-        """Tells each participant (and `also`, who just left) the conversation as they see it."""
-        for user_id in [*document["participant_ids"], *(also or [])]:
-            data = chat.ConversationData(conversation=to_conversation(document, user_id))
-            await self._publisher.publish(chat_commands.CONVERSATION_EVENT, [user_room(user_id)], data, origin=origin)
+    async def announce(
+        self, document: Document, origin: str | None, whom: Sequence[str] | None = None, local: bool = False
+    ) -> None:
+        """Tells each participant, or `whom`, the conversation as they see it; `local`: those on this process.
 
-    async def changed(self, document: Document, origin: str | None, also: list[str] | None = None) -> Document:
-        """Reads it afresh after a change, tells everyone and returns it."""
+        It names all participants, so in a large group whoever sees the same is told by the same packet.
+        """
+        viewers: dict[View, list[str]] = defaultdict(list)
+        for user_id in document["participant_ids"] if whom is None else whom:
+            viewers[view(document, user_id)].append(user_id)
+        for user_ids in viewers.values():
+            data = chat.ConversationData(conversation=to_conversation(document, user_ids[0]))
+            rooms = [user_room(user_id) for user_id in user_ids]
+            await self._publisher.publish(chat_commands.CONVERSATION_EVENT, rooms, data, origin=origin, local=local)
+
+    async def changed(self, document: Document, origin: str | None, also: Sequence[str] = ()) -> Document:
+        """Reads it afresh after a change, tells everyone (and `also`, who just left) and returns it."""
         fresh = await self._store.find(document["_id"])
         if fresh is None:
             raise ParleyError("not_found")
-        await self.announce(fresh, origin, also)
+        await self.announce(fresh, origin, [*fresh["participant_ids"], *also])
         return fresh
 
 

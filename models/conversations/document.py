@@ -15,7 +15,7 @@ more). Who is in `participant_ids` is in the conversation: `members` may keep a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from pymongo import IndexModel
@@ -80,21 +80,37 @@ def _to_offer_step(step: Document) -> OfferStep:
     )
 
 
+class View(NamedTuple):
+    """What of a conversation is not the same for everyone who sees it."""
+
+    last_message: bool
+    unread: int
+    muted: bool
+    archived: bool
+
+
+def view(document: Document, viewer_id: str) -> View:
+    """Someone just removed still gets a last look, without marks of their own."""
+    if viewer_id not in document["participant_ids"]:
+        return View(False, 0, False, False)
+    own, last = document["members"][viewer_id], document["last_message"]
+    visible = last is not None and last["seq"] > own["joined_seq"]
+    return View(visible, unread(document, viewer_id), own["muted"], own["archived"])
+
+
 def to_conversation(document: Document, viewer_id: str) -> Conversation:
-    """As the viewer sees it. Someone just removed still gets a last look, without marks of their own."""
-    own = document["members"][viewer_id] if viewer_id in document["participant_ids"] else None
-    last = document["last_message"]
-    visible = last is not None and own is not None and last["seq"] > own["joined_seq"]
+    """As the viewer sees it."""
+    seen, last = view(document, viewer_id), document["last_message"]
     return Conversation(
         id=document["_id"],
         type=document["type"],
         title=document["title"],
         participants=[_participant(user_id, document["members"][user_id]) for user_id in document["participant_ids"]],
         last_seq=document["last_seq"],
-        last_message=to_message(last) if visible else None,
-        unread=unread(document, viewer_id) if own else 0,
-        muted=own["muted"] if own else False,
-        archived=own["archived"] if own else False,
+        last_message=to_message(last) if seen.last_message else None,
+        unread=seen.unread,
+        muted=seen.muted,
+        archived=seen.archived,
         pinned_message_ids=document["pinned_message_ids"],
         created_at=format_time(document["created_at"]),
         updated_at=format_time(document["updated_at"]),

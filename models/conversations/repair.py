@@ -16,14 +16,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from contract import chat, chat_commands
 from contract.rooms import user_room
 from models.context import now
-from models.conversations.document import to_conversation, to_message
+from models.conversations.actions import Conversations
 from models.conversations.store import ConversationStore, News
 from ops.metrics import RELAY
-from realtime.publisher import Publisher
-from storage.mongo import Document
 
 log = logging.getLogger("parley.repair")
 
@@ -40,7 +37,7 @@ LATELY = timedelta(days=1)
 class Changes(Protocol):
     """What the repair asks of the messages."""
 
-    async def changed_since(self, conversation_id: str, since: datetime) -> list[Document]: ...
+    async def tell_changed(self, conversation_id: str, since: datetime) -> None: ...
 
 
 class Repair:
@@ -49,13 +46,13 @@ class Repair:
     def __init__(
         self,
         store: ConversationStore,
+        conversations: Conversations,
         messages: Changes,
-        publisher: Publisher,
         connected: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
+        self._conversations = conversations
         self._messages = messages
-        self._publisher = publisher
         self._connected = connected
         self._since: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -105,8 +102,7 @@ class Repair:
 
     async def _tell_end(self, conversation_id: str, last_seq: int, rooms: Sequence[str]) -> None:
         RELAY.repaired += 1
-        head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
-        await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=True)
+        await self._conversations.tell_head(conversation_id, last_seq, rooms, local=True)
 
     async def _work(self) -> None:
         try:
@@ -139,35 +135,11 @@ class Repair:
                         rooms = [user_room(user_id) for user_id in news.participant_ids if user_id in here]
                         await self._tell_end(news.conversation_id, news.last_seq, rooms)
         for news in found.values():  # only now: messages first
-            if news.changed:
-                await self._tell_conversation(news.conversation_id, here)
+            if news.changed:  # as it is now, though most know that
+                document = await self._store.find(news.conversation_id)
+                if document is not None:
+                    whom = [user_id for user_id in document["participant_ids"] if user_id in here]
+                    await self._conversations.announce(document, None, whom, local=True)
             if news.edited:
-                await self._tell_edits(news.conversation_id, since, here)
+                await self._messages.tell_changed(news.conversation_id, since)
         return len(found)
-
-    async def _tell_conversation(self, conversation_id: str, here: set[str]) -> None:
-        """As it is now, though most know that."""
-        document = await self._store.find(conversation_id)
-        if document is None:
-            return
-        for user_id in document["participant_ids"]:
-            if user_id in here:
-                data = chat.ConversationData(conversation=to_conversation(document, user_id))
-                await self._publisher.publish(chat_commands.CONVERSATION_EVENT, [user_room(user_id)], data, local=True)
-
-    async def _tell_edits(self, conversation_id: str, since: datetime, here: set[str]) -> None:
-        """Messages that were changed, as they are now, to whoever may see them. Clients keep the highest version."""
-        edited = await self._messages.changed_since(conversation_id, since)
-        document = await self._store.find(conversation_id)
-        if document is None:
-            return
-        joined = {
-            user_id: document["members"][user_id]["joined_seq"]
-            for user_id in document["participant_ids"]
-            if user_id in here
-        }
-        for message in edited:
-            rooms = [user_room(user_id) for user_id, seq in joined.items() if seq < message["seq"]]
-            if rooms:
-                data = chat.MessageData(message=to_message(message))
-                await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, local=True)

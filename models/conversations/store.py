@@ -197,7 +197,7 @@ class ConversationStore:
     async def follow(self, message: Document) -> None:
         """A message was changed: the copy on the conversation follows, if it is of this message and older."""
         conversation_id = message["conversation_id"]
-        await self.touch(conversation_id)
+        await self.touch(conversation_id)  # again: this process may have been stopped for long since it was about to
         of_this = {"_id": conversation_id, "last_seq": message["seq"]}
         older = {**of_this, "last_message.version": {"$lt": message["version"]}}
         for _ in range(TOUCHES_MAX):

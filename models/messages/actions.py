@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -59,20 +60,21 @@ class Messages:
             found = await self.repeated(context.user_id, payload.client_id, print_)
             if found is None:  # else they have left since it was sent
                 raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
-            return chat.MessageData(message=to_message(found), duplicate=True)
+            repeat = chat.MessageData(message=to_message(found), duplicate=True)
+            await self._notify(conversation, mentions, repeat)
+            return repeat
         if payload.reply_to is not None:
             await self._check_reply(payload.conversation_id, payload.reply_to)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
         )  # fmt: skip
-        data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
-        if mentions:  # a repeat too: the first attempt may not have come to this
-            await self._notify(data.message, conversation, mentions)
-        return data
+        notify = partial(self._notify, conversation, mentions) if mentions else None
+        return await self._log.append(payload.conversation_id, made, context.placed, context.answer, notify)
 
-    async def _notify(self, message: chat.Message, sent_to: Document, mentions: list[str]) -> None:
+    async def _notify(self, sent_to: Document, mentions: list[str], data: chat.MessageData) -> None:
         """Those who are mentioned and may see it, which may be others by now."""
+        message = data.message
         conversation = await self._conversations.recent(message.conversation_id)
         if conversation is None or message.deleted_at is not None:
             return
@@ -186,14 +188,24 @@ class Messages:
 
     async def _changed(self, context: Context, message: Document) -> chat.MessageData:
         """Tells everyone what it is now."""
-        data = chat.MessageData(message=to_message(message))
         try:
             await self._conversations.changed_message(message)
         finally:
-            # Who is in it now: nobody hears of a conversation after having been told that they left it.
-            rooms = await self._conversations.audience(message["conversation_id"], message["seq"])
-            await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=context.origin)
+            data = await self._tell_changed(message, context.origin)
         return data
+
+    async def _tell_changed(self, message: Document, origin: str | None, local: bool = False) -> chat.MessageData:
+        # Who is in it now: nobody hears of a conversation after having been told that they left it.
+        rooms = await self._conversations.audience(message["conversation_id"], message["seq"])
+        data = chat.MessageData(message=to_message(message))
+        await self._publisher.publish(chat_commands.MESSAGE_UPDATED, rooms, data, origin=origin, local=local)
+        return data
+
+    async def tell_changed(self, conversation_id: str, since: datetime) -> None:
+        """Messages that were changed, as they are now, to those on this process. Clients keep the highest version."""
+        await self._conversations.find(conversation_id)  # who is in it now, which this process may not have been told
+        for message in await self._store.changed_since(conversation_id, since):
+            await self._tell_changed(message, None, local=True)
 
 
 def _plain(message: Document) -> dict[str, Any]:
