@@ -51,18 +51,17 @@ def _verdict(result: Any) -> Verdict:
 
 
 class CommandLimits:
-    """One limiter per command, or whatever else has a rate, keyed by user. `scale` 0 turns limits off."""
+    """One limiter per command, and one of connecting, keyed by user. `scale` 0 turns limits off.
+
+    A scale below 1 leaves connecting alone: it is for trying limits out, and who is not let in comes to none of them.
+    """
 
     def __init__(self, rates: dict[str, registry.Rate], scale: float) -> None:
         self._store = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
-        self._limiters = (
-            {
-                name: Throttled(using="gcra", quota=_quota(rate, scale), store=self._store)
-                for name, rate in rates.items()
-            }
-            if scale
-            else {}
-        )
+        self._limiters: dict[str, Throttled] = {}
+        for name, rate in rates.items() if scale else ():
+            quota = _quota(rate, max(1.0, scale) if name == registry.CONNECT else scale)
+            self._limiters[name] = Throttled(using="gcra", quota=quota, store=self._store)
 
     def retry_after_ms(self, command: str, user_id: str) -> int:
         """0: go ahead. Otherwise how long to wait; a refused try does not count."""

@@ -15,7 +15,7 @@ import pytest
 import throttled.utils
 
 from contract.errors import ParleyError
-from contract.registry import Rate
+from contract.registry import CONNECT, Rate
 from security import csrf
 from security.limits import CommandLimits, HttpLimits
 from security.passwords import Passwords, check_strength
@@ -102,6 +102,19 @@ def test_scale_zero_turns_limits_off_and_a_larger_one_raises_them(clock: Callabl
         clock(0)
         waits.append(double.retry_after_ms("chat:send", "u"))
     assert waits.count(0) == 10
+
+
+def test_a_small_scale_lets_people_connect(clock: Callable[[float], None]) -> None:
+    limits = CommandLimits({CONNECT: FIVE_PER_SECOND, "chat:send": FIVE_PER_SECOND}, 0.001)
+
+    def allowed(what: str) -> int:
+        waits = []
+        for _ in range(8):
+            clock(0)
+            waits.append(limits.retry_after_ms(what, "u"))
+        return waits.count(0)
+
+    assert (allowed(CONNECT), allowed("chat:send")) == (5, 1)
 
 
 async def test_http_limits_hold_in_memory_while_redis_is_away() -> None:
