@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -62,6 +62,10 @@ class Conversations:
     async def recent(self, conversation_id: str) -> Document | None:
         return await self._store.recent(conversation_id)
 
+    async def find_stored(self, conversation_id: str) -> Document | None:
+        """Without a look at messages beyond its stored head: for what is done of these."""
+        return await self._store.find_stored(conversation_id)
+
     async def audience(self, conversation_id: str, seq: int | None = None) -> Sequence[str]:
         """The rooms of everyone in it, or of everyone who may see this message."""
         return await self._store.audience(conversation_id, seq)
@@ -92,6 +96,10 @@ class Conversations:
             rooms = await self.audience(conversation_id)
         head = chat.Head(conversation_id=conversation_id, last_seq=last_seq)
         await self._publisher.publish(chat_commands.HEAD_EVENT, rooms, head, local=local)
+
+    def before_moving(self, work: Callable[[Sequence[Document]], Awaitable[None]]) -> None:
+        """What is done of every message, perhaps several times, before the head says that all was."""
+        self._store.mover.before = work
 
     async def stop(self) -> None:
         await self._store.mover.stop()
@@ -251,7 +259,10 @@ class Conversations:
         for user_ids in viewers.values():
             data = chat.ConversationData(conversation=to_conversation(document, user_ids[0]))
             rooms = [user_room(user_id) for user_id in user_ids]
-            await self._publisher.publish(chat_commands.CONVERSATION_EVENT, rooms, data, origin=origin, local=local)
+            await self._publisher.publish(
+                chat_commands.CONVERSATION_EVENT, rooms, data, origin=origin, local=local,
+                among=len(document["participant_ids"]),
+            )  # fmt: skip
 
     async def changed(self, document: Document, origin: str | None, also: Sequence[str] = ()) -> Document:
         """Reads it afresh after a change, tells everyone (and `also`, who just left) and returns it."""

@@ -1,5 +1,8 @@
 """Moves stored heads, in the background, over the messages beyond them; and says so where nobody else may have.
 
+What must be done of every message is done before the head is moved over it, by whoever moves it: search gets its
+words, and whoever is mentioned is notified, if they were not. So whatever dies or fails, it is done in the end.
+
 A head that is moved over messages of another process tells its participants a little later (`chat:head`): most likely
 that process lives and has told them of the messages, but if it has died between the two, nobody else will.
 """
@@ -51,7 +54,10 @@ class Stored(Protocol):
 
 
 class Mover:
-    """`tell` is set by who can: (conversation_id, last_seq) → everyone in it knows where it ends."""
+    """`tell` is set by who can: (conversation_id, last_seq) → everyone in it knows where it ends.
+
+    So is `before`: done of messages, perhaps several times, before the head is moved over them.
+    """
 
     def __init__(self, stored: Stored, tail: Tail, index: Index, alone: bool) -> None:
         self._stored = stored
@@ -60,6 +66,7 @@ class Mover:
         self._alone = alone
         self.heads = Heads(tail, alone)
         self.tell: Callable[[str, int], Awaitable[None]] | None = None
+        self.before: Callable[[Sequence[Document]], Awaitable[None]] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._at_once = FLUSH_MAX
         self._looking_again: dict[str, int] = {}
@@ -114,7 +121,7 @@ class Mover:
             if not messages:
                 self.heads.settle(conversation_id, seq)
                 return None
-            await self._index.add(messages)
+            await self._prepare(messages)
             if await self._stored.move([(conversation_id, seq, advance(messages))]):
                 own = {message["seq"] for message in self.heads.pending.get(conversation_id, ())}
                 last: int = messages[-1]["seq"]
@@ -168,7 +175,7 @@ class Mover:
             await self.move(key)
         if not some:
             return
-        await self._index.add([message for _, messages in some for message in messages])
+        await self._prepare([message for _, messages in some for message in messages])
         if await self._stored.move([(key, messages[0]["seq"] - 1, advance(messages)) for key, messages in some]):
             for key, messages in some:
                 self.heads.settle(key, messages[-1]["seq"])
@@ -180,6 +187,11 @@ class Mover:
                 await self.move(key)
             else:
                 self.heads.settle(key, messages[-1]["seq"])
+
+    async def _prepare(self, messages: Sequence[Document]) -> None:
+        await self._index.add(messages)
+        if self.before is not None:
+            await self.before(messages)
 
     async def _flush_forever(self) -> None:
         """Ends when nothing is left to move."""

@@ -76,6 +76,11 @@ class ConversationStore:
                 break
         return found
 
+    async def find_stored(self, conversation_id: str) -> Document | None:
+        """Only what is stored of it."""
+        found: Document | None = await self._conversations.find_one({"_id": conversation_id})
+        return found
+
     async def find_by(self, field: str, value: str) -> Document | None:
         found: Document | None = await self._conversations.find_one({field: value})
         if found is not None:

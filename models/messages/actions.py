@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -45,6 +44,7 @@ class Messages:
         self._conversations = conversations
         self._notifications = notifications
         self._publisher = publisher
+        conversations.before_moving(self.notify_mentioned)
 
     async def send(self, context: Context, payload: chat.Send) -> chat.MessageData:
         conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
@@ -60,27 +60,32 @@ class Messages:
             found = await self.repeated(context.user_id, payload.client_id, print_)
             if found is None:  # else they have left since it was sent
                 raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
-            repeat = chat.MessageData(message=to_message(found), duplicate=True)
-            await self._notify(conversation, mentions, repeat)
-            return repeat
+            return chat.MessageData(message=to_message(found), duplicate=True)
         if payload.reply_to is not None:
             await self._check_reply(payload.conversation_id, payload.reply_to)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
         )  # fmt: skip
-        notify = partial(self._notify, conversation, mentions) if mentions else None
-        return await self._log.append(payload.conversation_id, made, context.placed, context.answer, notify)
+        data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
+        if mentions:  # at once; and if that fails, or this process dies, when the head is moved
+            await self._notify(data.message, await self._conversations.recent(payload.conversation_id))
+        return data
 
-    async def _notify(self, sent_to: Document, mentions: list[str], data: chat.MessageData) -> None:
-        """Those who are mentioned and may see it, which may be others by now."""
-        message = data.message
-        conversation = await self._conversations.recent(message.conversation_id)
+    async def notify_mentioned(self, messages: Sequence[Document]) -> None:
+        """Whoever is mentioned in them and was not notified yet."""
+        for message in messages:
+            if message["mentions"]:
+                conversation = await self._conversations.find_stored(message["conversation_id"])
+                await self._notify(to_message(message), conversation)
+
+    async def _notify(self, message: chat.Message, conversation: Document | None) -> None:
+        """Those who are mentioned and may see it, by now."""
         if conversation is None or message.deleted_at is not None:
             return
         members, participants = conversation["members"], conversation["participant_ids"]
-        told = [one for one in mentions if one in participants and members[one]["joined_seq"] < message.seq]
-        await self._notifications.mentioned(message, sent_to, told)
+        told = [one for one in message.mentions if one in participants and members[one]["joined_seq"] < message.seq]
+        await self._notifications.mentioned(message, conversation, told)
 
     # For other nouns, whose changes are messages too
 
@@ -203,8 +208,9 @@ class Messages:
 
     async def tell_changed(self, conversation_id: str, since: datetime) -> None:
         """Messages that were changed, as they are now, to those on this process. Clients keep the highest version."""
+        messages = await self._store.changed_since(conversation_id, since)
         await self._conversations.find(conversation_id)  # who is in it now, which this process may not have been told
-        for message in await self._store.changed_since(conversation_id, since):
+        for message in messages:
             await self._tell_changed(message, None, local=True)
 
 

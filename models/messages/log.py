@@ -42,29 +42,18 @@ SETTLED_AFTER = timedelta(seconds=5)
 HEADS_MAX = 50_000
 
 Stored = Callable[[chat.MessageData], None]
-Also = Callable[[chat.MessageData], Awaitable[None]]
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """`stored` hears of the message in its turn: after those before it were told, before those after it are.
-
-    `also` is done before that, a repeat's too: what the acknowledgement promises besides. If it fails, so does this.
-    """
+    """`stored` hears of the message in its turn: after those before it were told, before those after it are."""
 
     draft: Document
     stored: Stored | None
-    also: Also | None
     done: asyncio.Future[chat.MessageData]
 
-    async def finish(self, data: chat.MessageData) -> None:
-        if self.also is not None:
-            try:
-                await self.also(data)
-            except Exception as error:
-                self.fail(error)
-                return
+    def finish(self, data: chat.MessageData) -> None:
         if self.stored is not None:
             self.stored(data)
         if not self.done.done():
@@ -128,14 +117,13 @@ class Log:
         draft: Document,
         in_place: asyncio.Future[None] | None = None,
         stored: Stored | None = None,
-        also: Also | None = None,
     ) -> chat.MessageData:
         """Makes the draft the next message, or finds that it was there before (same client_id, same payload).
 
         Its place among what this process appends is certain with the call; `in_place` is completed then. Raises
-        idempotency_mismatch; conflict if other processes were faster ATTEMPTS_MAX times in a row; or what `also` does.
+        idempotency_mismatch, or conflict if other processes were faster ATTEMPTS_MAX times in a row.
         """
-        entry = _Entry(draft, stored, also, asyncio.get_running_loop().create_future())
+        entry = _Entry(draft, stored, asyncio.get_running_loop().create_future())
         self._queue(conversation_id, entry)
         if in_place is not None and not in_place.done():
             in_place.set_result(None)
@@ -252,7 +240,7 @@ class Log:
         else:
             # The first try may have died before it was told. Its conversation is this one: the hash says so.
             await self._conversations.find(found["conversation_id"])
-            await entry.finish(chat.MessageData(message=to_message(found), duplicate=True))
+            entry.finish(chat.MessageData(message=to_message(found), duplicate=True))
 
     async def _tell(
         self,
@@ -275,7 +263,7 @@ class Log:
                 log.exception("telling of %s failed", document["_id"])
                 self._conversations.untold(conversation_id, document["seq"])
             if entry is not None:
-                await entry.finish(data)
+                entry.finish(data)
 
     async def _publish(self, conversation_id: str, message: Document, data: chat.MessageData, settled: bool) -> None:
         """`settled`: every process that will hear of the predecessor has heard of it. See `realtime.ordering`."""

@@ -42,7 +42,7 @@ class Notifications:
         )  # fmt: skip
 
     async def mentioned(self, message: Message, conversation: Document, user_ids: list[str]) -> None:
-        by = conversation["members"][message.sender_id]["name"]
+        by = conversation["members"].get(message.sender_id, {}).get("name", "Someone")  # who has left by now
         data = {"conversation_id": message.conversation_id, "message_id": message.id, "seq": message.seq}
         ids = {user_id: f"n_{message.id}_{user_id}" for user_id in user_ids if user_id != message.sender_id}
         await self._tell(ids, "mention", f"{by} mentioned you", message.text[:EXCERPT_CHARS], data)

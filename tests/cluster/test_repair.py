@@ -44,6 +44,23 @@ async def test_a_message_whose_process_died_before_telling_is_told_of(
         await close_all(scene.crowd)
 
 
+async def test_whoever_is_mentioned_by_a_process_that_died_before_telling_is_notified(
+    tmp_path: Path, mongo_url: str, redis_url: str
+) -> None:
+    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
+        scene = Scene(a.url, b.url)
+        ada, ben, conversation = await scene.pair()
+        heard = Heard(ben, "system:notification")
+        place = {"conversation_id": conversation["id"]}
+        await ada.call("chat:send", {**place, "client_id": "first", "text": "hello"})
+        mentions = [ben.account.id]
+        await leave_behind(mongo_url, a._env["MONGO_DB"], conversation["id"], ada.account.id, 1, mentions)
+        a.kill()
+        told = (await heard.wait("system:notification", 2 * WITHIN_S))["notification"]
+        assert (told["title"], told["body"]) == ("Ada mentioned you", "unheard 2")
+        await close_all(scene.crowd)
+
+
 async def leave_changed(url: str, name: str, message: Json, text: str) -> None:
     """What a process leaves that dies right after it has changed a message."""
     database = Database(url, name, single=True)

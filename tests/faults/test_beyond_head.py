@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -46,7 +46,9 @@ class Left:
         assert [message["seq"] for message in history["messages"]] == list(range(1, last_seq + 2))
 
 
-async def leave_behind(url: str, name: str, conversation_id: str, sender_id: str, count: int) -> None:
+async def leave_behind(
+    url: str, name: str, conversation_id: str, sender_id: str, count: int, mentions: Sequence[str] = ()
+) -> None:
     """What a process leaves that dies right after its insert."""
     database = Database(url, name, single=True)
     documents = []
@@ -54,7 +56,7 @@ async def leave_behind(url: str, name: str, conversation_id: str, sender_id: str
         text = f"unheard {seq}"
         made = draft(
             sender_id, f"lost-{seq}", "text", text, now(), origin="a connection that is gone",
-            fingerprint=fingerprint(conversation_id, text, None, []),
+            mentions=mentions, fingerprint=fingerprint(conversation_id, text, None, list(mentions)),
         )  # fmt: skip
         documents.append(placed(conversation_id, seq, made))
     assert await MessageStore(database).append(documents) == (count, None)

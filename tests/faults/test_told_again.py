@@ -100,14 +100,32 @@ async def test_a_repeated_mention_is_notified_once(
     payload = {
         "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [ben.account.id]
     }  # fmt: skip
-    for _ in range(2):  # a repeat is not acknowledged either, as long as he cannot be notified
-        with failing(monkeypatch, Notifications, "mentioned"), pytest.raises(CommandError):
-            await ada._attempt("chat:send", payload, "/chat")
-    assert await unread(ben) == []
+    with failing(monkeypatch, Notifications, "mentioned"):
+        sent = await ada.call("chat:send", payload)  # the acknowledgement is on its way by then
+        assert await unread(ben) == []
     for _ in range(3):
-        sent = await ada.call("chat:send", payload)
-        assert (sent["message"]["seq"], sent["duplicate"]) == (1, True)
+        assert (await ada.call("chat:send", payload))["message"] == sent["message"]
     told = (await heard.wait("system:notification"))["notification"]
+    assert await unread(ben) == [told]
+    assert len(heard.all) == 1
+
+
+async def test_a_mention_is_notified_though_the_first_attempt_failed(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    heard = Heard(ben, "system:notification")
+    payload = {
+        "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [ben.account.id]
+    }  # fmt: skip
+    with failing(monkeypatch, Notifications, "mentioned"):
+        await ada.call("chat:send", payload)
+        with pytest.raises(TimeoutError):  # nor does the head move
+            await settle(server)
+        assert await unread(ben) == []
+    await settle(server)
+    told = (await heard.wait("system:notification"))["notification"]
+    assert (told["title"], told["body"], told["data"]["seq"]) == ("Ada mentioned you", "hello @Ben", 1)
     assert await unread(ben) == [told]
     assert len(heard.all) == 1
 
@@ -181,9 +199,9 @@ async def test_nobody_who_has_left_is_told_what_is_said(crowd: Crowd, server: Se
     place = {"conversation_id": conversation["id"]}
     before = {**place, "client_id": "before", "text": "between us", "mentions": [cleo.account.id]}
     heard = Heard(cleo, "system:notification")
-    with failing(pytest.MonkeyPatch(), Notifications, "mentioned"), pytest.raises(CommandError):
-        await ada._attempt("chat:send", before, "/chat")
-    await cleo.call("chat:members", {**place, "remove": [cleo.account.id]})
+    with failing(pytest.MonkeyPatch(), Notifications, "mentioned"):
+        await ada.call("chat:send", before)
+        await cleo.call("chat:members", {**place, "remove": [cleo.account.id]})
     await settle(server)  # which leaves a stub of her, since she said that she left
     server.domain.conversations._store._cache.clear()
     with pytest.raises(CommandError, match="not in this conversation"):
