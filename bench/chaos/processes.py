@@ -226,6 +226,8 @@ class Cluster:
         return f"http://{HOST}:{port}"
 
     def dial(self, home: int) -> int | None:
-        """This port if its process is up, or else that of another one."""
-        up = [web.port for web in self.webs if web.look()]
-        return home if home in up else random.choice(up) if up else None
+        """This port if its process is up, or else that of the next one: the connections of one session meet."""
+        ports = [web.port for web in self.webs]
+        first = ports.index(home)
+        up = [web.port for web in self.webs[first:] + self.webs[:first] if web.look()]
+        return up[0] if up else None

@@ -6,10 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bench.chaos.plan import KINDS, draw
+from bench.chaos.processes import Cluster
 from bench.chaos.proxy import DIRECTIONS, HOST, Line, Proxy
 
 ROUNDING_S = 0.02
@@ -108,6 +111,18 @@ async def test_a_cut_line_ends_at_both_sides(lines: Lines) -> None:
     async with asyncio.timeout(5):
         while lines.proxy.lines:
             await asyncio.sleep(0.01)
+
+
+def test_the_connections_of_one_session_go_to_one_process() -> None:
+    """A poll that comes to another process than its session is refused, which no load balancer lets happen."""
+    serving = {1: True, 2: False, 3: True}
+    webs = [SimpleNamespace(port=port, look=lambda port=port: serving[port]) for port in serving]
+    cluster: Any = SimpleNamespace(webs=webs)
+    assert [Cluster.dial(cluster, home) for home in (1, 2, 2, 2, 3)] == [1, 3, 3, 3, 3]
+    serving[3] = False
+    assert [Cluster.dial(cluster, home) for home in (1, 2, 3)] == [1, 1, 1]
+    serving[1] = False
+    assert Cluster.dial(cluster, 1) is None
 
 
 async def test_nobody_to_dial() -> None:
