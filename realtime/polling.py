@@ -19,7 +19,7 @@ class Listener(Protocol):
 class PollingLink(Outbox):
     """`blocked` but for the moments in which a poll waits. `at_most`: what this client takes in one answer."""
 
-    __slots__ = ("_at_most", "_ended", "_hold", "_poll", "listener")
+    __slots__ = ("_answer", "_asked", "_at_most", "_ended", "_hold", "_poll", "listener")
 
     def __init__(self, listener: Listener, flusher: Flusher, offsets: bool = False, at_most: int | None = None) -> None:
         super().__init__(flusher, offsets)
@@ -27,6 +27,8 @@ class PollingLink(Outbox):
         self._at_most = at_most
         self.blocked = True
         self._poll: asyncio.Future[None] | None = None
+        self._asked: str | None = None  # the `t` of the last poll, which is another one with each
+        self._answer: list[Any] = []
         self._hold = False
         self._ended = False
 
@@ -38,10 +40,15 @@ class PollingLink(Outbox):
     async def poll(self, request: web.Request | None = None) -> list[Any]:
         """The packets there are, as soon as there are any. Raises EngineIOError for what ends the session.
 
-        `request` tells whether the client is still there to get them.
+        `request` tells whether the client is still there to get them. The same request again gets the same answer:
+        browsers and proxies repeat a GET by themselves when its connection ends before the answer comes.
         """
         if self._poll is not None:
             raise exceptions.EngineIOError("a second poll")
+        asked = None if request is None else request.query.get("t")
+        if self._answer and asked == self._asked:
+            return self._answer
+        self._answer = []
         self.gather()
         if not self.packets and not self._ended and not self._hold:
             self._poll = asyncio.get_running_loop().create_future()
@@ -51,7 +58,10 @@ class PollingLink(Outbox):
                 self._poll = None
         if request is not None and request.transport is None:
             raise exceptions.EngineIOError("the client has given up the poll")
-        return NOOP.for_polling(False) if self._hold else self.take(None if self._ended else self._at_most)
+        answer = NOOP.for_polling(False) if self._hold else self.take(None if self._ended else self._at_most)
+        if asked is not None:
+            self._asked, self._answer = asked, answer
+        return answer
 
     def take(self, at_most: int | None = None) -> list[Any]:
         """What waits, or the first of it, for the body of an answer; a NOOP if nothing does."""

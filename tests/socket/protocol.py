@@ -99,8 +99,9 @@ class Polling:
         sid = f"&sid={self.handshake['sid']}" if self.handshake else ""
         return f"{self.url}/socket.io/?EIO=4&transport=polling{sid}"
 
-    async def poll(self) -> tuple[int, list[str]]:
-        async with self.http.get(self.where) as response:
+    async def poll(self, t: str = "") -> tuple[int, list[str]]:
+        """`t`: what clients give to each poll anew, so that nobody answers it from a cache."""
+        async with self.http.get(self.where + (f"&t={t}" if t else "")) as response:
             return response.status, (await response.text()).split(SEPARATOR)
 
     async def post(self, *packets: str) -> int:

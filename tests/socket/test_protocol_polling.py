@@ -312,3 +312,18 @@ async def test_a_python_client_gets_no_more_packets_at_once_than_it_takes(
         assert (status, len(packets)) == (200, at_once)
         polling._waiting = packets
         assert all(answer["ok"] for answer in await acknowledgements(polling, 40))
+
+
+async def test_a_poll_that_is_repeated_gets_the_same_answer(place: Place, polling: Polling) -> None:
+    """By the HTTP client itself: the connection ended before the answer came, and the next one asks again."""
+    heard = []
+    for number in range(3):
+        (frame,) = send_frames(place, f"repeated-{number}", 1)
+        assert await polling.post(frame) == 200
+        answer = await polling.poll(f"poll-{number}")
+        assert answer[0] == 200
+        for _ in range(2):
+            assert await polling.poll(f"poll-{number}") == answer
+        heard += answer[1]
+    acknowledged = [json.loads(packet[len("43/chat,0") :])[0] for packet in heard if packet.startswith("43/chat,0")]
+    assert [one["data"]["message"]["client_id"] for one in acknowledged] == [f"repeated-{n}-0" for n in range(3)]
