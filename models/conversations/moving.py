@@ -189,9 +189,9 @@ class Mover:
                 self.heads.settle(key, messages[-1]["seq"])
 
     async def _prepare(self, messages: Sequence[Document]) -> None:
-        await self._index.add(messages)
         if self.before is not None:
             await self.before(messages)
+        await self._index.add(messages)  # last: done again, it adds the same lines again
 
     async def _flush_forever(self) -> None:
         """Ends when nothing is left to move."""
