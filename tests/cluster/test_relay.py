@@ -18,11 +18,10 @@ from redis.asyncio import Redis
 from bench.redis_server import RedisServer
 from ops.metrics import RELAY
 from realtime.relay import client, peers
-from realtime.relay import relay as relay_module
 from realtime.relay.link import FAILURES
 from realtime.relay.relay import ALL
 from storage.embedded import free_port
-from tests.cluster.relays import End, cut_off, ends
+from tests.cluster.relays import End, ends
 from tests.support import until
 
 
@@ -229,26 +228,6 @@ async def test_a_fault_while_a_channel_is_added_ends_the_connection_and_not_the_
         await until(lambda: b.bodies == ["heard"])
 
 
-async def test_whoever_has_caught_up_has_what_others_could_not_publish_either(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay_module, "STEADY_S", 0.0)
-    async with ends(redis_url) as (a, b):
-        assert await b.relay.caught_up()
-        publish = a.relay._link._publish
-        for number in range(5):
-            a.relay._link._publish = cut_off  # type: ignore[method-assign]
-            a.send(f"kept {number}", "1")
-            assert not await b.relay.caught_up()
-            a.relay._link._publish = publish  # type: ignore[method-assign]
-            a.send(f"said {number}", "2")
-            if await b.relay.caught_up():
-                assert f"kept {number}" in b.bodies
-            await until(lambda: len(b.bodies) == 2 * (number + 1))  # noqa: B023 - awaited here
-            assert all(await asyncio.gather(*(b.relay.caught_up() for _ in range(20))))
-        assert not b.uncertain
-
-
 async def test_how_far_a_stream_goes_is_said_of_all_that_was_published_before(redis_url: str) -> None:
     """Whoever begins to listen in between would take what it missed for what is still to come."""
     async with ends(redis_url) as (a, b):
@@ -268,16 +247,6 @@ async def test_how_far_a_stream_goes_is_said_of_all_that_was_published_before(re
         a.relay._announce()
         await asyncio.sleep(0.1)
         assert too_little == []
-
-
-async def test_whoever_was_cut_off_a_moment_ago_has_not_caught_up(redis_url: str) -> None:
-    async with ends(redis_url) as (_, b):
-        while not await b.relay.caught_up():
-            await asyncio.sleep(0.2)
-        b.relay._link.reconnect()
-        await until(lambda: not b.relay.peers.following)
-        await until(lambda: b.ready(1))
-        assert not await b.relay.caught_up()
 
 
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])

@@ -14,9 +14,10 @@ from typing import Any
 import aiohttp
 
 from bench.clients import Account
+from realtime.polling import PollingLink
 from server import Server
 from settings import Settings
-from tests.support import SECRET, Crowd, Raw, serving
+from tests.support import SECRET, Crowd, Raw, serving, until
 
 Json = dict[str, Any]
 SEPARATOR = "\x1e"
@@ -143,3 +144,13 @@ class Polling:
         if status == 200:
             status, _ = await self.poll()
         return status == 400
+
+
+async def pending_poll(place: Place, polling: Polling) -> asyncio.Future[tuple[int, list[str]]]:
+    """A poll that the server has and does not answer yet."""
+    task = asyncio.ensure_future(polling.poll())
+    session = place.server.sio.eio.sockets[polling.handshake["sid"]]
+    link = session.link
+    assert isinstance(link, PollingLink)
+    await until(lambda: link.polled)
+    return task

@@ -1,4 +1,4 @@
-"""Engine.IO over HTTP long polling: nothing hangs, nothing is dropped unsaid, and the way up to WebSocket."""
+"""Engine.IO over HTTP long polling: nothing hangs, and nothing is dropped unsaid."""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from contract.registry import NAMESPACES
 from models.sessions.actions import Sessions
 from realtime.engine import MESSAGE_BYTES_MAX
-from realtime.polling import PollingLink
-from tests.socket.protocol import SEPARATOR, Place, Polling
+from tests.socket.protocol import SEPARATOR, Place, Polling, pending_poll
 from tests.support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def polling(place: Place) -> AsyncIterator[Polling]:
-    """Ada's session, connected to /chat."""
-    async with Polling(place.url) as session:
-        assert (await session.connect("/chat", place.ada.access_token)).startswith("40/chat,")
-        yield session
 
 
 def send_frames(place: Place, name: str, count: int, text: str = "hello") -> list[str]:
@@ -49,16 +39,6 @@ async def acknowledgements(polling: Polling, count: int) -> list[dict[str, Any]]
                 assert packet.startswith(prefix), packet
                 answers.append(json.loads(packet[len(prefix) - 1 :])[0])
     return answers
-
-
-async def pending_poll(place: Place, polling: Polling) -> asyncio.Future[tuple[int, list[str]]]:
-    """A poll that the server has and does not answer yet."""
-    task = asyncio.ensure_future(polling.poll())
-    session = place.server.sio.eio.sockets[polling.handshake["sid"]]
-    link = session.link
-    assert isinstance(link, PollingLink)
-    await until(lambda: link.polled)
-    return task
 
 
 async def test_handshake_connect_event_and_acknowledgement(place: Place) -> None:
@@ -212,90 +192,6 @@ async def test_other_methods(place: Place, method: str) -> None:
     url = f"{place.url}/socket.io/?EIO=4&transport=polling"
     async with aiohttp.ClientSession() as http, http.request(method, url) as response:
         assert response.status == 400
-
-
-# The way up to WebSocket
-
-
-def upgrade_url(polling: Polling) -> str:
-    return polling.where.replace("transport=polling", "transport=websocket")
-
-
-async def probe(ws: aiohttp.ClientWebSocketResponse) -> None:
-    await ws.send_str("2probe")
-    assert await ws.receive_str(timeout=5) == "3probe"
-
-
-async def frame(ws: aiohttp.ClientWebSocketResponse, prefix: str) -> str:
-    while not (text := await ws.receive_str(timeout=5)).startswith(prefix):
-        pass
-    return text
-
-
-async def test_upgrade_with_a_poll_pending(place: Place, polling: Polling) -> None:
-    pending = await pending_poll(place, polling)
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await probe(ws)
-        assert await asyncio.wait_for(pending, 5) == (200, ["6"])
-        await ws.send_str("5")
-        await ws.send_str('42/chat,3["chat:get",' + json.dumps({"conversation_id": place.conversation}) + "]")
-        assert '"ok":true' in await frame(ws, "43/chat,3")
-        payload = {"conversation_id": place.conversation, "client_id": "upgraded", "text": "there?"}
-        assert (await place.bystander.ask("/chat", "chat:send", payload))["ok"]
-        await frame(ws, '42/chat,["chat:message"')
-        assert (await polling.poll())[0] == 400, "polling is over once upgraded"
-        assert await polling.post("3") == 400
-
-
-async def test_no_noop_is_left_over(place: Place, polling: Polling) -> None:
-    """The NOOP is for the poll that it ends; the new transport begins with what is meant for it."""
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await probe(ws)
-        await ws.send_str("5")
-        await ws.send_str('42/chat,3["chat:list",{}]')
-        assert (await ws.receive_str(timeout=5)).startswith("43/chat,3")
-
-
-async def test_nothing_is_lost_on_the_way_up(place: Place, polling: Polling) -> None:
-    """A command posted between probe and upgrade is answered on whichever transport the client then listens to."""
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await probe(ws)
-        body = json.dumps(["chat:get", {"conversation_id": place.conversation}])
-        assert await polling.post(f"42/chat,4{body}") == 200
-        await ws.send_str("5")
-        assert '"ok":true' in await frame(ws, "43/chat,4")
-
-
-@pytest.mark.parametrize("first", ["2", "2nonsense", "4", "x", '42/chat,["chat:list"]'])
-async def test_a_wrong_probe_leaves_the_session_polling(place: Place, polling: Polling, first: str) -> None:
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await ws.send_str(first)
-        while (await ws.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
-            pass
-    if await polling.post("3") == 200:
-        assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), 5))["ok"]
-    else:
-        assert await asyncio.wait_for(polling.closed(), 5)
-    await place.undisturbed()
-
-
-async def test_an_upgrade_given_up_leaves_the_session_polling(place: Place, polling: Polling) -> None:
-    """The client's WebSocket breaks after the probe, as behind a proxy that will not have it."""
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await probe(ws)
-    assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), 5))["ok"]
-
-
-async def test_a_second_websocket_for_one_session_is_closed(place: Place, polling: Polling) -> None:
-    async with polling.http.ws_connect(upgrade_url(polling)) as ws:
-        await probe(ws)
-        await ws.send_str("5")
-        await ws.send_str('42/chat,1["chat:list",{}]')
-        await frame(ws, "43/chat,1")
-        async with polling.http.ws_connect(upgrade_url(polling)) as second:
-            assert (await second.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
-        await ws.send_str('42/chat,2["chat:list",{}]')
-        await frame(ws, "43/chat,2")
 
 
 @pytest.mark.parametrize(("agent", "at_once"), [("Python/3.11 aiohttp/3.14.0", 16), ("okhttp/4.12", 40)])
