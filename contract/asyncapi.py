@@ -7,9 +7,10 @@ from typing import Any
 from contract.catalogue import COMMANDS, EVENTS, VERSION
 from contract.closing import CLOSE_CODES
 from contract.errors import ERRORS
-from contract.registry import NAMESPACES, Command, Event
+from contract.registry import NAMESPACES, Command, Event, connect_rate
 from contract.schemas import REF, Schema, components
 
+_RATE = connect_rate(1)
 _ABOUT = (
     "Socket.IO surface of Parley: path `/socket.io/`, Engine.IO 4. Every namespace connects with "
     "`auth: {token, device_id?}`. A command is acknowledged with `{ok: true, data}` or `{ok: false, error}`. "
@@ -21,8 +22,8 @@ _ABOUT = (
     "an event an offset behind its payload, and a client that returns with both within two minutes gets exactly what "
     "it missed, or starts afresh. Python clients get neither; `?recovery=1` or `0` in the connection's query decides. "
     "A refused namespace gets CONNECT_ERROR with the error object as `data`; `over_capacity` and `rate_limited` say in "
-    "`retry_after_ms` when to connect again. On one process a user may connect namespaces 30 times a minute for each "
-    "connection they may have (`MAX_CONNECTIONS_PER_USER`), and all of them twice at once."
+    "`retry_after_ms` when to connect again. For each connection that a user may have on a process "
+    f"(`MAX_CONNECTIONS_PER_USER`) they may connect {_RATE.count} namespaces in {_RATE.per_s} s, {_RATE.burst} at once."
 )
 
 

@@ -59,7 +59,7 @@ class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
-        latest: Hashable = None, order: Order | None = None, local: bool = False, among: int = 0,
+        latest: Hashable = None, order: Order | None = None, local: bool = False, everywhere: bool = False,
     ) -> None:  # fmt: skip
         skip = self.origin_here(namespace, skip_sid)
         self.deliver(namespace, room, encode_event(namespace, event, data), skip, latest)
@@ -78,25 +78,25 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
-        latest: Any = None, order: Order | None = None, local: bool = False, among: int = 0,
+        latest: Any = None, order: Order | None = None, local: bool = False, everywhere: bool = False,
     ) -> None:  # fmt: skip
         packet, skip_sid = encode_event(namespace, event, data), self.origin_here(namespace, skip_sid)
         if order is None:
             remote = _Remote(skip_sid, latest, None, packet.text)
-            source = None if local else self._pass_on(namespace, room, remote, among)
+            source = None if local else self._pass_on(namespace, room, remote, everywhere)
             self.deliver(namespace, room, packet, skip_sid, latest, source)
             return
         async with self.sequencer.turn(order.key, order.seq, order.settled, room) as in_order:
             place = (order.key, order.seq, order.settled)
-            source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text), among)
+            source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text), everywhere)
             if in_order:
                 self.deliver(namespace, room, packet, skip_sid, latest, source)
             else:
                 self.late(order.key, room)
 
-    def _pass_on(self, namespace: str, rooms: Sequence[str], event: _Remote, among: int) -> Source:
-        few = max(len(rooms), among) <= COPIES_MAX
-        channels = list(dict.fromkeys(map(channel_of, rooms))) if few else [ALL]
+    def _pass_on(self, namespace: str, rooms: Sequence[str], event: _Remote, everywhere: bool) -> Source:
+        everywhere = everywhere or len(rooms) > COPIES_MAX
+        channels = [ALL] if everywhere else list(dict.fromkeys(map(channel_of, rooms)))
         names = f"{namespace} {','.join(rooms)}".encode()
         return self._relay.id, self._relay.send(EVENT, channels, names, _encode(event))
 

@@ -32,7 +32,7 @@ class Manager(Protocol):
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None,
-        latest: Hashable, order: Order | None, local: bool, among: int,
+        latest: Hashable, order: Order | None, local: bool, everywhere: bool,
     ) -> None: ...  # fmt: skip
 
 
@@ -49,12 +49,12 @@ class Publisher:
         origin: str | None = None,
         order: Order | None = None,
         local: bool = False,
-        among: int = 0,
+        everywhere: bool = False,
     ) -> None:
         """Sends `payload` to every connection in `rooms`, once each, except `origin`; `local`: of this process only.
 
-        `among`: of so many rooms these are some, whose events take one way to other processes, so that those of one
-        room stay in order.
+        `everywhere`: by the channel that all processes hear, however few the rooms are. For events whose rooms differ
+        from one to the next, while those of a room must stay in order.
 
         Never raises: what is published has already happened, so a failure to tell is logged and counted, and must not
         turn the acknowledgement of a durable change into an error.
@@ -64,7 +64,9 @@ class Publisher:
         EVENTS_PUBLISHED.labels(event.name).inc()
         latest = tuple(getattr(payload, field) for field in event.latest_by) or None
         try:
-            await self._manager.emit(event.name, payload, event.namespace, rooms, origin, latest, order, local, among)
+            await self._manager.emit(
+                event.name, payload, event.namespace, rooms, origin, latest, order, local, everywhere
+            )
         except Exception:
             PUBLISH_FAILURES.labels(event.name).inc()
             log.exception("publishing %s failed", event.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,13 +14,15 @@ from contract.errors import ErrorDetail, ParleyError, invalid
 from models.context import Context, fingerprint, now
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import draft, placed, split_id
+from models.messages.document import draft, message_id, placed, split_id
 from models.messages.log import Log
 from models.messages.store import ClientIdTaken as ClientIdTaken
 from models.messages.store import MessageStore, WordStore
 from models.notifications.actions import Notifications
 from realtime.publisher import Publisher
 from storage.mongo import Document, Transaction
+
+log = logging.getLogger("parley.messages")
 
 EDIT_ATTEMPTS_MAX = 20
 # Whoever repeats a command that was not answered does so soon.
@@ -69,15 +72,18 @@ class Messages:
         )  # fmt: skip
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
         if mentions:  # at once; and if that fails, or this process dies, when the head is moved
-            await self._notify(data.message, await self._conversations.recent(payload.conversation_id))
+            try:
+                await self._notify(data.message, await self._conversations.recent(payload.conversation_id))
+            except Exception as error:
+                log.warning("whoever %s mentions is notified a little later: %s", data.message.id, error)
         return data
 
     async def notify_mentioned(self, messages: Sequence[Document]) -> None:
-        """Whoever is mentioned in them and was not notified yet."""
-        for message in messages:
-            if message["mentions"]:
-                conversation = await self._conversations.find_stored(message["conversation_id"])
-                await self._notify(to_message(message), conversation)
+        """Whoever is mentioned in them, as they are now, and was not notified yet."""
+        ids = [message_id(message["conversation_id"], message["seq"]) for message in messages if message["mentions"]]
+        for message in await self._store.find_many(ids) if ids else ():
+            conversation = await self._conversations.find_stored(message["conversation_id"])
+            await self._notify(to_message(message), conversation)
 
     async def _notify(self, message: chat.Message, conversation: Document | None) -> None:
         """Those who are mentioned and may see it, by now."""

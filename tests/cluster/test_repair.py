@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +18,52 @@ from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_beyond_head import leave_behind
 from tests.faults.test_kill import close_all
 from tests.rest.client import http
-from tests.support import Heard, direct, group, until
+from tests.support import Heard, Process, direct, group, until
 
 Json = dict[str, Any]
 WITHIN_S = 10.0
 
 
-async def test_a_message_whose_process_died_before_telling_is_told_of(
+@asynccontextmanager
+async def talking(
     tmp_path: Path, mongo_url: str, redis_url: str
-) -> None:
+) -> AsyncIterator[tuple[Process, Scene, Person, Person, Json]]:
+    """(the first process, the scene, Ada on it, Ben on the second one, their conversation, in which is one message)."""
     with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
         scene = Scene(a.url, b.url)
         ada, ben, conversation = await scene.pair()
+        first = {"conversation_id": conversation["id"], "client_id": "first", "text": "hello"}
+        await ada.call("chat:send", first)
+        yield a, scene, ada, ben, conversation
+        await close_all(scene.crowd)
+
+
+async def test_a_message_whose_process_died_before_telling_is_told_of(
+    tmp_path: Path, mongo_url: str, redis_url: str
+) -> None:
+    async with talking(tmp_path, mongo_url, redis_url) as (a, scene, ada, ben, conversation):
         cleo = await scene.person("Cleo", scene.b)
         quiet = await direct(cleo, ben)
         heard, other = Heard(ben, "chat:head"), Heard(cleo, "chat:head")
-        place = {"conversation_id": conversation["id"]}
-        await ada.call("chat:send", {**place, "client_id": "first", "text": "hello"})
-        database = a._env["MONGO_DB"]
-        await leave_behind(mongo_url, database, place["conversation_id"], ada.account.id, 2)
+        await leave_behind(mongo_url, a._env["MONGO_DB"], conversation["id"], ada.account.id, 2)
         a.kill()
-        await heard.wait("chat:head", WITHIN_S, **place, last_seq=3)
+        await heard.wait("chat:head", WITHIN_S, conversation_id=conversation["id"], last_seq=3)
         assert quiet["id"] not in [told["conversation_id"] for _, told in other.all]
         async with asyncio.timeout(5):
             while ben.cursors[conversation["id"]] < 3:  # the client fetched what it lacked
                 await asyncio.sleep(0.01)
-        await close_all(scene.crowd)
 
 
 async def test_whoever_is_mentioned_by_a_process_that_died_before_telling_is_notified(
     tmp_path: Path, mongo_url: str, redis_url: str
 ) -> None:
-    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
-        scene = Scene(a.url, b.url)
-        ada, ben, conversation = await scene.pair()
+    async with talking(tmp_path, mongo_url, redis_url) as (a, _, ada, ben, conversation):
         heard = Heard(ben, "system:notification")
-        place = {"conversation_id": conversation["id"]}
-        await ada.call("chat:send", {**place, "client_id": "first", "text": "hello"})
         mentions = [ben.account.id]
         await leave_behind(mongo_url, a._env["MONGO_DB"], conversation["id"], ada.account.id, 1, mentions)
         a.kill()
         told = (await heard.wait("system:notification", 2 * WITHIN_S))["notification"]
         assert (told["title"], told["body"]) == ("Ada mentioned you", "unheard 2")
-        await close_all(scene.crowd)
 
 
 async def leave_changed(url: str, name: str, message: Json, text: str) -> None:
@@ -76,9 +81,7 @@ async def leave_changed(url: str, name: str, message: Json, text: str) -> None:
 async def test_a_change_whose_process_died_before_telling_is_told_of(
     tmp_path: Path, mongo_url: str, redis_url: str
 ) -> None:
-    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
-        scene = Scene(a.url, b.url)
-        ada, ben, conversation = await scene.pair()
+    async with talking(tmp_path, mongo_url, redis_url) as (a, scene, ada, ben, conversation):
         cleo = await scene.person("Cleo", scene.b)
         await direct(cleo, ben)
         place = {"conversation_id": conversation["id"]}
@@ -95,15 +98,12 @@ async def test_a_change_whose_process_died_before_telling_is_told_of(
             sent[0]["id"]
         ]
         assert other.all == []
-        await close_all(scene.crowd)
 
 
 async def test_a_conversation_whose_process_died_before_telling_is_told_of(
     tmp_path: Path, mongo_url: str, redis_url: str
 ) -> None:
-    with two_processes(tmp_path, mongo_url, redis_url) as (a, b):
-        scene = Scene(a.url, b.url)
-        ada, ben, _ = await scene.pair()
+    async with talking(tmp_path, mongo_url, redis_url) as (a, _, ada, ben, _):
         trade = await group(ada, ben)
         heard = Heard(ben, "chat:conversation")
         database = Database(mongo_url, a._env["MONGO_DB"], single=True)
@@ -112,7 +112,6 @@ async def test_a_conversation_whose_process_died_before_telling_is_told_of(
         database.close()
         a.kill()
         await until(lambda: any(payload["conversation"]["title"] == "Tea" for _, payload in heard.all), WITHIN_S)
-        await close_all(scene.crowd)
 
 
 async def test_whoever_comes_while_redis_is_away_is_told_of_what_was_said_before_it_was_back(

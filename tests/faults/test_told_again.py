@@ -92,14 +92,18 @@ async def test_a_change_that_changes_nothing_of_an_unchanged_message_is_not_told
     assert len(heard.all) == 1
 
 
+def mention(conversation: Json, person: Person) -> Json:
+    return {
+        "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [person.account.id]
+    }  # fmt: skip
+
+
 async def test_a_repeated_mention_is_notified_once(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
+    monkeypatch.setattr(server.domain.conversations._store.mover, "before", None)  # who moves heads would do it too
     ada, ben, conversation = await crowd.pair()
-    heard = Heard(ben, "system:notification")
-    payload = {
-        "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [ben.account.id]
-    }  # fmt: skip
+    heard, payload = Heard(ben, "system:notification"), mention(conversation, ben)
     with failing(monkeypatch, Notifications, "mentioned"):
         sent = await ada.call("chat:send", payload)  # the acknowledgement is on its way by then
         assert await unread(ben) == []
@@ -115,11 +119,8 @@ async def test_a_mention_is_notified_though_the_first_attempt_failed(
 ) -> None:
     ada, ben, conversation = await crowd.pair()
     heard = Heard(ben, "system:notification")
-    payload = {
-        "conversation_id": conversation["id"], "client_id": "one", "text": "hello @Ben", "mentions": [ben.account.id]
-    }  # fmt: skip
     with failing(monkeypatch, Notifications, "mentioned"):
-        await ada.call("chat:send", payload)
+        await ada.call("chat:send", mention(conversation, ben))
         with pytest.raises(TimeoutError):  # nor does the head move
             await settle(server)
         assert await unread(ben) == []
@@ -128,6 +129,18 @@ async def test_a_mention_is_notified_though_the_first_attempt_failed(
     assert (told["title"], told["body"], told["data"]["seq"]) == ("Ada mentioned you", "hello @Ben", 1)
     assert await unread(ben) == [told]
     assert len(heard.all) == 1
+
+
+async def test_nobody_is_notified_of_a_message_that_was_deleted_meanwhile(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    with failing(monkeypatch, Notifications, "mentioned"):
+        message = (await ada.call("chat:send", mention(conversation, ben)))["message"]
+        with failing(monkeypatch, Conversations, "changed_message"), pytest.raises(CommandError):
+            await ada._attempt("chat:delete", {"message_id": message["id"]}, "/chat")
+    await settle(server)  # who moves the head has the message as it was sent
+    assert await unread(ben) == []
 
 
 async def test_a_repeated_group_is_told_and_notified_once(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
