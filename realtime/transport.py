@@ -16,6 +16,7 @@ from aiohttp import web
 from engineio import exceptions, payload
 
 from contract.errors import ParleyError
+from realtime.clients import keeps_offsets, packets_at_most
 from realtime.inbox import Step
 from realtime.outbox import Flusher
 from realtime.packets import opening
@@ -26,7 +27,6 @@ from realtime.wheel import TICK_S, TimerWheel
 
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
-PYTHON_PACKETS_MAX = 16
 LAST_WORDS_S = 1.0
 LEAVING_RETRY_MS = 1_000
 
@@ -65,32 +65,6 @@ class OriginCheck:
     def __call__(self, origin: str | None, environ: dict[str, Any]) -> bool:
         """As python-engineio asks."""
         return self.allows(origin, environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", "")))
-
-
-# Their clients hand an event's arguments on as they are, and handlers expect one.
-_WITHOUT_OFFSETS = ("python", "dart")
-
-
-def keeps_offsets(request: web.Request) -> bool:
-    """Whether the client takes an offset behind an event's payload, and can come back with it.
-
-    It may say so (`recovery=1` or `0` in the query of its connection). The official JavaScript client does not, and
-    always can; python-socketio's cannot, and would call handlers with one argument too many. Those name themselves, or
-    come without the headers that every browser, Node and phone sends.
-    """
-    said = request.query.get("recovery")
-    if said is not None:
-        return said == "1"
-    agent = request.headers.get("User-Agent")
-    if agent is None:
-        return "Sec-WebSocket-Extensions" in request.headers
-    return not any(name in agent.lower() for name in _WITHOUT_OFFSETS)
-
-
-def packets_at_most(request: web.Request) -> int | None:
-    """In one answer to a poll: python-engineio's client takes more for an attack, and ends the connection."""
-    agent = request.headers.get("User-Agent", "")
-    return PYTHON_PACKETS_MAX if "python" in agent.lower() else None
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]

@@ -182,15 +182,14 @@ async def group(owner: Person, *others: Person, title: str = "Coffee") -> dict[s
 class Raw:
     """One WebSocket that speaks Engine.IO text frames as they are, for what a polite client never sends."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._session = aiohttp.ClientSession()
+    def __init__(self, url: str, query: str = "", headers: dict[str, str] | None = None) -> None:
+        self._url = f"{url}/socket.io/?EIO=4&transport=websocket{query}"
+        self._session = aiohttp.ClientSession(headers=headers)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self.handshake: dict[str, Any] = {}
 
     async def __aenter__(self) -> Raw:
-        url = f"{self._url}/socket.io/?EIO=4&transport=websocket"
-        self._socket = await self._session.ws_connect(url)
+        self._socket = await self._session.ws_connect(self._url)
         opened = await self.receive()
         assert opened is not None
         assert opened[0] == "0"

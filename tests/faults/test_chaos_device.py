@@ -12,7 +12,7 @@ from bench.chaos.device import Device
 from bench.chaos.journal import Handed, Up
 from bench.chaos.proxy import Proxy
 from bench.clients import CHAT, ConnectionDroppedError, Json, Person
-from realtime.transport import PYTHON_PACKETS_MAX
+from realtime.clients import PYTHON_PACKETS_MAX
 from tests.support import Crowd, until
 
 MISSED = 40  # more than PYTHON_PACKETS_MAX

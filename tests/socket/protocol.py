@@ -76,14 +76,15 @@ def refusal(frame: str | None, namespace: str) -> Json:
 class Polling:
     """One Engine.IO session over HTTP requests alone."""
 
-    def __init__(self, url: str, agent: str = aiohttp.http.SERVER_SOFTWARE) -> None:
+    def __init__(self, url: str, agent: str = aiohttp.http.SERVER_SOFTWARE, t: str = "") -> None:
         self.url = url
+        self._t = t
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20), headers={"User-Agent": agent})
         self.handshake: Json = {}
         self._waiting: list[str] = []
 
     async def __aenter__(self) -> Polling:
-        status, packets = await self.poll()
+        status, packets = await self.poll(self._t)
         assert status == 200
         assert packets[0][0] == "0"
         self.handshake = json.loads(packets[0][1:])
