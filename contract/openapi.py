@@ -14,7 +14,8 @@ TITLE = "Parley"
 _HEADERS = ("X-Request-Id", "X-Process-Time")
 _ABOUT = (
     "REST surface of Parley, a real-time backend for trade conversations. The events and socket commands are on "
-    "[the events page](/docs/events). Lists give `items` and `next_cursor`; errors give `error` with a stable `code`."
+    "[the events page](/docs/events). Lists give `items` and `next_cursor`; errors give `error` with a stable `code`. "
+    "Text with half of a surrogate pair is refused (validation_failed), never altered."
 )
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from contract.catalogue import identity as identity_contract
-from contract.errors import ErrorBody, ErrorDetail, ParleyError
+from contract.errors import ErrorBody, ErrorDetail, ParleyError, invalid
+from contract.reading import Unreadable
 from contract.registry import COMMANDS, CONNECT, Command
 from contract.types import explain
 from handlers.gate import Gate
@@ -270,6 +271,8 @@ def _parse(command: Command, event: list[Any]) -> Any:
     if len(event) > 2:
         reason = f"takes one object, not {len(event) - 1} arguments"
         raise ParleyError("validation_failed", f"payload: {reason}", details=[ErrorDetail("payload", reason)])
+    if len(event) > 1 and isinstance(event[1], Unreadable):
+        raise invalid(event[1].field, event[1].reason)
     try:
         return msgspec.convert(event[1] if len(event) > 1 and event[1] is not None else {}, command.payload)
     except msgspec.ValidationError as error:

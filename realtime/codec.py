@@ -1,11 +1,19 @@
-"""What python-socketio's packet layer is given: our JSON, and a stricter way to put binary packets together."""
+"""How packets are read: JSON for python-socketio's packet layer, events, and binary packets put together strictly."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 from socketio import packet as sio_packet
+
+from contract import reading
+from contract.reading import TOO_DEEP, Unreadable, find_unreadable
+
+# The name at the beginning of an event, as JSON.
+_NAME = re.compile(r'\s*+\[\s*+("(?:[^"\\]|\\.)*+"|-?[0-9][0-9.]*+)')
+_decode = msgspec.json.Decoder(list).decode
 
 
 class Json:
@@ -19,10 +27,11 @@ class Json:
 
     @staticmethod
     def loads(text: str | bytes, **_: Any) -> Any:
+        """Raises ValueError for what is not JSON. What is, but cannot be used, is left in: see `find_unreadable`."""
         try:
             return msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from None
+        except msgspec.DecodeError:
+            return reading.read(text if isinstance(text, str) else text.decode())
 
 
 class Packet(sio_packet.Packet):  # type: ignore[misc]
@@ -35,3 +44,44 @@ class Packet(sio_packet.Packet):  # type: ignore[misc]
             if type(number) is not int or not 0 <= number < len(attachments):
                 raise ValueError("a placeholder of no attachment")
         return super()._reconstruct_binary_internal(data, attachments)
+
+
+def read_event(text: str) -> list[Any]:
+    """An event: its name, then its arguments, or `Unreadable` in their place. Raises ValueError for no JSON."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        event = reading.read(text)
+    except RecursionError:
+        named = _NAME.match(text)
+        if named is None:
+            raise ValueError("an event without a name, nested too deeply to read") from None
+        return [reading.read(named[1]), Unreadable("payload", TOO_DEEP)]
+    return with_fault(event) if isinstance(event, list) else event
+
+
+def with_fault(event: list[Any]) -> list[Any]:
+    """The same event, its arguments replaced by `Unreadable` if there is something in them that cannot be used."""
+    for argument in event[1:]:
+        if (fault := find_unreadable(argument)) is not None:
+            return [event[0], fault]
+    return event
+
+
+class Dropped:
+    """Stands for a binary packet that has more attachments than are taken: they are counted, and none is kept."""
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet_type = packet.packet_type
+        self.namespace = packet.namespace
+        self.id = packet.id
+        reason = f"has {packet.attachment_count} binary attachments, which is too many"
+        self.data = [packet.data[0], Unreadable("payload", reason)] if packet.data else []
+        self._left: int = packet.attachment_count
+
+    def add_attachment(self, attachment: bytes) -> bool:
+        """Whether it was the last one."""
+        self._left -= 1
+        return self._left == 0

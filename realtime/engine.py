@@ -16,12 +16,13 @@ import msgspec
 import socketio
 from socketio import packet as sio_packet
 
-from contract.errors import ParleyError
+from contract.errors import ParleyError, invalid
+from contract.reading import Unreadable, find_unreadable
 from contract.registry import RESERVED_EVENTS
 from ops.logs import new_request_id
 from ops.metrics import ENGINE, RECOVERY
 from realtime import packets
-from realtime.codec import Json, Packet
+from realtime.codec import Dropped, Json, Packet, read_event, with_fault
 from realtime.history import RETURN_S, History
 from realtime.inbox import Overlapping, Step
 from realtime.namespace import ConnectRefused, Incoming, Namespace, Reply
@@ -34,10 +35,10 @@ MESSAGE_BYTES_MAX = 262_144
 PING_INTERVAL_S = 25
 PING_TIMEOUT_S = 20
 ATTACHMENTS_MAX = 10
+# Those beyond ATTACHMENTS_MAX are counted and dropped, and their command is refused.
+ATTACHMENTS_COUNTED_MAX = 1_000
 EVENT = sio_packet.EVENT
 _REPLIES = (msgspec.Struct, list)
-
-_decode = msgspec.json.Decoder(list).decode
 
 
 class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -92,8 +93,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             bracket = data.index("[", comma)
             number = data[comma + 1 : bracket]
             if "?" not in namespace and len(number) < 16 and (not number or (number.isdecimal() and number.isascii())):
-                event = _decode(data[bracket:])
-                _check_event(event)
+                event = _checked(read_event(data[bracket:]))
                 return Incoming(EVENT, namespace, int(number) if number else None, event)
         return self._parse(session, data)
 
@@ -106,6 +106,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return self._connect(session, packet.namespace, packet.data)
         member = session.members.get(packet.namespace)
         if member is None:
+            if packet.kind == EVENT and packet.namespace in session.refused_again:
+                _refuse_event(session, packet)
+                return None
             raise ValueError("a packet before CONNECT")
         if packet.kind == sio_packet.DISCONNECT:
             self._leave(member, may_return=False)
@@ -138,19 +141,19 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             raise ValueError("an unknown packet type")
         if pkt.packet_type == sio_packet.CONNECT_ERROR:
             raise ValueError("CONNECT_ERROR from a client")
-        if pkt.packet_type >= sio_packet.BINARY_EVENT and not 0 < pkt.attachment_count <= ATTACHMENTS_MAX:
+        if pkt.packet_type >= sio_packet.BINARY_EVENT and not 0 < pkt.attachment_count <= ATTACHMENTS_COUNTED_MAX:
             raise ValueError("a binary packet with no or too many attachments")
         if pkt.packet_type == sio_packet.DISCONNECT:
             if pkt.data is not None:
                 raise ValueError("DISCONNECT takes nothing")
         elif pkt.packet_type in (EVENT, sio_packet.BINARY_EVENT):
-            _check_event(pkt.data)
+            pkt.data = with_fault(_checked(pkt.data))
         elif not isinstance(pkt.data, list):
             raise ValueError("an acknowledgement takes an array")
         if pkt.packet_type >= sio_packet.BINARY_EVENT:
             if namespace not in session.members:
                 raise ValueError("a packet before CONNECT")
-            session.half = pkt
+            session.half = pkt if pkt.attachment_count <= ATTACHMENTS_MAX else Dropped(pkt)
             return None
         return Incoming(pkt.packet_type, namespace, pkt.id, pkt.data)
 
@@ -160,11 +163,16 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if not isinstance(data, bytes):
             raise ValueError("text where an attachment was announced")
         pkt = session.half
-        if not pkt.add_attachment(data):
-            return None
+        name = pkt.data[0] if pkt.data else None
+        try:
+            if not pkt.add_attachment(data):
+                return None
+            event = pkt.data
+        except ValueError as error:  # a user's own object may look like a placeholder
+            event = [name, Unreadable("payload", str(error))]
         session.half = None
         kind = EVENT if pkt.packet_type == sio_packet.BINARY_EVENT else sio_packet.ACK
-        return Incoming(kind, (pkt.namespace or "/").partition("?")[0], pkt.id, pkt.data)
+        return Incoming(kind, (pkt.namespace or "/").partition("?")[0], pkt.id, event)
 
     # Namespaces
 
@@ -175,8 +183,12 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if space is None:  # in the words of the protocol, which every client knows
             session.link.send(packets.refused(name, {"message": "Invalid namespace"}))
             return
-        if name in session.members:
-            error = ParleyError("conflict", f"This connection is on {name} already.")
+        if (older := session.members.get(name)) is not None:
+            # The client has given the older one up and waits for this answer, whatever it will be.
+            self._leave(older, may_return=False)
+            session.refused_again = session.refused_again | {name}  # unless it is let in below
+        if (fault := find_unreadable(auth)) is not None:
+            error = invalid(f"auth.{fault.field}", fault.reason)
             refusal = {"message": error.message, "data": error.body(new_request_id())}
             session.link.send(packets.refused(name, refusal))
             return
@@ -205,6 +217,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._leave(member)
             return
         session.admitted = True
+        session.refused_again = session.refused_again - {name}
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
             self.recovery.joined(member, claim.unseen_since if claim is not None else None)
@@ -240,6 +253,19 @@ def acknowledge(member: Member, number: int | None, reply: Reply) -> None:
         member.session.link.send(packets.ack(member.handler.name, number, reply))
 
 
-def _check_event(data: Any) -> None:
-    if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
-        raise ValueError("an event without a name, or with a reserved one")
+def _refuse_event(session: Session, packet: Incoming) -> None:
+    """Its namespace was lost by a second CONNECT that was refused, which the client may not know yet."""
+    if packet.number is not None:
+        error = msgspec.to_builtins(ParleyError("unauthenticated").body(new_request_id()))
+        session.link.send(packets.ack(packet.namespace, packet.number, [{"ok": False, "error": error}]))
+
+
+def _checked(data: Any) -> list[Any]:
+    """An event, its name as text: JavaScript's client takes a number for one too."""
+    if isinstance(data, list) and data:
+        name = data[0]
+        if isinstance(name, str) and name not in RESERVED_EVENTS:
+            return data
+        if isinstance(name, int | float) and not isinstance(name, bool):
+            return [str(name), *data[1:]]
+    raise ValueError("an event without a name, or with a reserved one")

@@ -30,14 +30,18 @@ log = logging.getLogger("parley.engine")
 
 PROBED = Outgoing(b"3probe")
 UPGRADE_TIMEOUT_S = 10.0
+_NONE: frozenset[str] = frozenset()
 
 
 class Session:
-    """`owner` belongs to the application; `members`: namespace → membership; `admitted`: it was let into one once."""
+    """`owner` belongs to the application; `members`: namespace → membership; `admitted`: it was let into one once.
+
+    `refused_again`: namespaces that it was in until it sent a second CONNECT, which was refused.
+    """
 
     __slots__ = (
-        "admitted", "closed", "half", "heard_at", "inbox", "link", "members", "owner", "pinged_at", "server", "sid",
-        "upgrade", "upgraded", "upgrading",
+        "admitted", "closed", "half", "heard_at", "inbox", "link", "members", "owner", "pinged_at", "refused_again",
+        "server", "sid", "upgrade", "upgraded", "upgrading",
     )  # fmt: skip
 
     connected = True  # python-engineio asks; ours exist only once they are
@@ -48,6 +52,7 @@ class Session:
         self.link: WebSocketLink | PollingLink
         self.members: dict[str, Member] = {}
         self.owner: Any = None
+        self.refused_again: frozenset[str] = _NONE
         self.inbox: Inbox | None = None
         self.upgrade: Upgrade | None = None  # the WebSocket that asks to take over
         self.half: Any = None  # a binary packet whose attachments are still to come

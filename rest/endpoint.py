@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from contract import reading
 from contract.errors import ErrorDetail, ParleyError, invalid
 from contract.registry import Endpoint
 from contract.types import explain
@@ -127,6 +128,8 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
     known = endpoint.payload.__struct_fields__
     key = request.headers.get("Idempotency-Key", "").strip('"')
     if key and "client_id" in known:
+        if reading.find_unreadable(key) is not None:  # bytes that are not UTF-8 come as lone surrogates
+            raise invalid("Idempotency-Key", "is not UTF-8 text")
         if fields.get("client_id", key) != key:
             raise invalid("client_id", "differs from the Idempotency-Key header")
         fields["client_id"] = key
@@ -153,12 +156,25 @@ async def _body(request: web.Request) -> dict[str, Any]:
     try:
         fields = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_unreadable(raw)
         raise ParleyError("malformed_json", f"The body is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise ParleyError(
             "validation_failed", "payload: expected an object", details=[ErrorDetail("payload", "expected an object")]
         )
     return fields
+
+
+def _refuse_unreadable(raw: bytes) -> None:
+    """Raises validation_failed for a body that is JSON, and has something in it that cannot be used."""
+    try:
+        fault = reading.find_unreadable(reading.read(raw.decode()))
+    except RecursionError:
+        fault = reading.Unreadable("payload", reading.TOO_DEEP)
+    except ValueError:
+        return
+    if fault is not None:
+        raise invalid(fault.field, fault.reason)
 
 
 def respond(endpoint: Endpoint, result: Any) -> web.Response:

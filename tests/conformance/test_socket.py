@@ -149,9 +149,9 @@ async def test_an_invalid_packet_before_connect_closes(place: Place, raw: Socket
 
 
 INVALID = (
-    "4abc", "42{}", '42abc["message-with-ack",1]', '42-1["message-with-ack",1]', '42["message', "42", "42[]", "42[1]",
-    '42["connect"]', '42["disconnect"]', '450-["message"]', '45["message",{"_placeholder":true,"num":0}]', b"\1\2",
-    '42/custom,["message"]', "47", "44", '44{"message":"x"}',
+    "4abc", "42{}", '42abc["message-with-ack",1]', '42-1["message-with-ack",1]', '42["message', "42", "42[]",
+    "42[true]", '42["connect"]', '42["disconnect"]', '450-["message"]', '45["message",{"_placeholder":true,"num":0}]',
+    b"\1\2", '42/custom,["message"]', "47", "44", '44{"message":"x"}',
 )  # fmt: skip
 
 

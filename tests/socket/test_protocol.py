@@ -25,7 +25,8 @@ async def closes(raw: Raw) -> None:
 
 
 def rooms(place: Place, namespace: str) -> dict[str, set[str]]:
-    found = place.server.sio.manager._spaces[namespace].rooms
+    space = place.server.sio.manager._spaces.get(namespace)  # there is none until somebody was in it
+    found = space.rooms if space is not None else {}
     return {room: {member.sid for member in members} for room, members in found.items()}
 
 
@@ -59,15 +60,14 @@ async def test_a_malformed_engine_packet_closes(place: Place, frame: str) -> Non
 
 
 MALFORMED = (
-    "4", "49", "47/chat,[]", "4x", "4-", "4/chat", "42/chat,", '42/chat,{"a":1}', "42/chat,[]", "42/chat,[1]",
+    "4", "49", "47/chat,[]", "4x", "4-", "4/chat", "42/chat,", '42/chat,{"a":1}', "42/chat,[]", "42/chat,[true]",
     '42/chat,[{"a":1}]', "42/chat,[null]", "42/chat,null", '42/chat,"chat:list"', "42/chat,[nonsense", '42/chat,["a"',
     "40/chat,[1]", "40/chat,5[1]", '40/chat,"x"', "40/chat,true", "40/system,{", '41/chat,{"a":1}', '41/chat,["a"]',
     '44/chat,"x"', '44/chat,{"message":"x"}', "44/chat,", "43/chat,7", '43/chat,7{"a":1}', "43/chat,7[",
     "45", '45/chat,["a"]', '45-/chat,["a"]', '451/chat,["a"]', '4599999999999-/chat,["a"]', '451-/chat,{"a":1}',
-    "451-/chat,[1]", '451-/chat,["disconnect"]', '461-/chat,{"a":1}', '452-/nowhere,["a"]',
+    "451-/chat,[true]", '451-/chat,["disconnect"]', '461-/chat,{"a":1}', '452-/nowhere,["a"]',
     '42["a"]', '42/nowhere,["a"]', '42/typing,["typing:stop",{}]',
-    '42/chat,["a",' + "[" * 100_000 + "]" * 100_000 + "]",
-    '42/chat,["a",' + '{"a":' * 20_000 + "1" + "}" * 20_000 + "]", "42/chat," + "9" * 5_000 + '["a"]',
+    "42/chat," + "9" * 5_000 + '["a"]',
 )  # fmt: skip
 
 
@@ -88,11 +88,7 @@ async def test_a_malformed_packet_closes(place: Place, frame: str) -> None:
         ['451-/chat,["a",{"_placeholder":true,"num":0}]', "text"],
         ['451-/chat,["a",{"_placeholder":true,"num":0}]', '42/chat,["chat:list",{}]'],
         ['451-/chat,7["chat:list",{"_placeholder":true,"num":0}]', b"one", b"one too many"],
-        ['451-/chat,["a",{"_placeholder":true,"num":1}]', b"bytes"],
-        ['451-/chat,["a",{"_placeholder":true,"num":-1}]', b"bytes"],
-        ['451-/chat,["a",{"_placeholder":true,"num":"0"}]', b"bytes"],
-        ['451-/chat,["a",{"_placeholder":true,"num":null}]', b"bytes"],
-        ['4511-/chat,["a",{"_placeholder":true,"num":0}]', *[b"more than JavaScript's server takes"] * 10],
+        ['451001-/chat,["a",{"_placeholder":true,"num":0}]'],
     ],
     ids=lambda frames: str(frames)[:60],
 )
@@ -214,19 +210,6 @@ async def test_a_connect_without_a_login_is_refused(place: Place) -> None:
         for frame in ("40/chat,", "40/chat", "40/chat,{}", "40/chat,5"):
             await raw.send(frame)
             assert refusal(await raw.receive(), "/chat")["code"] == "unauthenticated"
-
-
-async def test_connecting_twice_to_one_namespace(place: Place) -> None:
-    """The second is refused with an object; the first goes on, and hears each event once."""
-    async with Raw(place.url) as raw:
-        await raw.connect("/chat", place.ada.access_token)
-        assert refusal(await raw.connect("/chat", place.ada.access_token), "/chat")["code"] == "conflict"
-        assert (await raw.ask("/chat", "chat:list", {}))["ok"]
-        payload = {"conversation_id": place.conversation, "client_id": "twice", "text": "once"}
-        assert (await place.bystander.ask("/chat", "chat:send", payload))["ok"]
-        assert (await raw.receive() or "").startswith('42/chat,["chat:message"')
-        await raw.send('42/chat,8["chat:list",{}]')
-        assert (await raw.receive() or "").startswith("43/chat,8")
 
 
 async def test_pipelined_commands_are_acknowledged_in_order(place: Place) -> None:
