@@ -57,6 +57,9 @@ _ROWS = (
     ErrorSpec("unavailable", 503, True, "The service cannot answer right now; try again."),
     ErrorSpec("timeout", 504, True, "This took too long; try again with the same client_id."),
     ErrorSpec("over_capacity", 503, True, "This server has all it can serve right now; wait and try again."),
+    ErrorSpec(
+        "token_not_yet_valid", 401, True, "The token comes from a clock ahead of this server's; try again in a moment."
+    ),
     ErrorSpec("internal_error", 500, True, "Something failed on our side; quote the request id."),
 )
 

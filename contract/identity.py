@@ -124,8 +124,9 @@ AUTH_REFRESH = Command(
     AuthRefresh,
     AuthRefreshed,
     Rate(30, 60, 10),
-    "Renews this connection's login in place with a newer access token of the same user.",
-    ("token_invalid", "token_expired", "session_revoked", "forbidden"),
+    "Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the "
+    "connection does changes nothing: the answer says how long the connection has.",
+    ("token_invalid", "token_expired", "token_not_yet_valid", "session_revoked", "forbidden"),
 )
 for _namespace in NAMESPACES:
     Event("auth:expiring", _namespace, AuthExpiring, "The access token ends in about a minute; send auth:refresh.")
@@ -141,10 +142,17 @@ LOGIN = Endpoint(
     Login, UserTokens, auth=False, limit="auth", errors=("invalid_credentials", "account_locked"),
 )  # fmt: skip
 REFRESH = Endpoint(
-    "POST", f"{_BASE}/refresh", "Trades a refresh token for new tokens. Using one twice revokes the session.",
-    "identity", Refresh, TokensData, auth=False, limit="auth",
+    "POST",
+    f"{_BASE}/refresh",
+    "Trades a refresh token for new tokens. The same one again within 10 s (two tabs, a lost answer) gets the same new "
+    "refresh token, unless that was used already. Later it revokes the session.",
+    "identity",
+    Refresh,
+    TokensData,
+    auth=False,
+    limit="auth",
     errors=("token_invalid", "token_expired", "refresh_reused", "session_revoked"),
-)  # fmt: skip
+)
 LOGOUT = Endpoint("POST", f"{_BASE}/logout", "Ends this session and its connections.", "identity", status=204)
 ME = Endpoint("GET", f"{_BASE}/me", "The caller's account.", "identity", Empty, User)
 ME_UPDATE = Endpoint("PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User)

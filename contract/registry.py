@@ -24,7 +24,7 @@ VOLATILE = frozenset({"/typing"})
 
 # Errors any command or endpoint can give; declarations name only their own.
 COMMON_ERRORS = ("validation_failed", "rate_limited", "internal_error", "unavailable", "timeout")
-AUTH_ERRORS = ("unauthenticated", "token_invalid", "token_expired", "session_revoked")
+AUTH_ERRORS = ("unauthenticated", "token_invalid", "token_expired", "token_not_yet_valid", "session_revoked")
 
 # Names the Socket.IO protocol keeps for itself; a client that sends one as an event is malformed.
 RESERVED_EVENTS = frozenset(

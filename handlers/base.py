@@ -262,8 +262,10 @@ class Namespace:
         identity = await self.gate.authenticate({"token": payload.token})
         if identity.user_id != context.user_id:
             raise ParleyError("forbidden", "That token is another user's.")
-        self.gate.connections.renew(connection, identity)
-        return identity_contract.AuthRefreshed(expires_in_ms=int((identity.expires_at - time.time()) * 1000))
+        if identity.expires_at >= connection.identity.expires_at:
+            self.gate.connections.renew(connection, identity)
+        left_s = connection.identity.expires_at - time.time()
+        return identity_contract.AuthRefreshed(expires_in_ms=max(0, int(left_s * 1000)))
 
 
 def _parse(command: Command, event: list[Any]) -> Any:

@@ -31,7 +31,7 @@ class Gate:
         self._verified: OrderedDict[str, Identity] = OrderedDict()
 
     async def authenticate(self, auth: Any) -> Identity:
-        """Raises unauthenticated, token_invalid, token_expired or session_revoked."""
+        """Raises unauthenticated, session_revoked, or what `Tokens.verify` raises."""
         if not isinstance(auth, dict) or not isinstance(auth.get("token"), str) or not auth["token"]:
             raise ParleyError("unauthenticated", 'Connect with auth: {token: "…"}.')
         identity = self._verify(auth["token"].removeprefix("Bearer "))

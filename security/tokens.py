@@ -1,13 +1,19 @@
 """Access tokens (JWT, RFC 8725) and refresh tokens (opaque, RFC 9700).
 
 An access token is pinned to HS256 and must carry iss, aud, sub, sid, role, iat, exp and the header typ `at+jwt`; `kid`
-picks the key, so that a new secret can be introduced while tokens of the old one live. A refresh token is random; only
-its hash is stored.
+picks the key, so that a new secret can be introduced while tokens of the old one live.
+
+A session's first refresh token is random. Each next one is derived from the one before and the server's secret, so a
+client that trades one twice, because two tabs did at once or the answer was lost, can be given the same successor
+though only hashes are stored.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -23,6 +29,9 @@ ISSUER = "parley"
 AUDIENCE = "parley"
 TYPE = "at+jwt"
 ALGORITHM = "HS256"
+# Hosts that act as one have clocks that differ. Only for when a token begins: its end is its end.
+LEEWAY_S = 5
+RETRY_MAX_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Tokens:
         self.ttl_s = ttl_s
         self._current = keys[0]
         self._by_kid = {key.kid: key.derive("access-token") for key in keys}
+        self._refresh_keys = [key.derive("refresh-token") for key in keys]
         self._jwt = jwt.PyJWT({"enforce_minimum_key_length": True})
 
     def issue(self, user_id: str, session_id: str, role: str, now: float | None = None) -> str:
@@ -54,7 +64,7 @@ class Tokens:
         return self._jwt.encode(claims, self._by_kid[self._current.kid], ALGORITHM, headers)
 
     def verify(self, token: str) -> Identity:
-        """Raises token_expired or token_invalid, and says no more to the caller than that."""
+        """Raises token_expired, token_not_yet_valid or token_invalid, and says no more to the caller than that."""
         try:
             header = jwt.get_unverified_header(token)
             if header.get("typ") != TYPE or header.get("kid") not in self._by_kid:
@@ -65,15 +75,31 @@ class Tokens:
                 [ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                options={"require": ["iss", "aud", "sub", "sid", "role", "iat", "exp"]},
+                options={
+                    "require": ["iss", "aud", "sub", "sid", "role", "iat", "exp"],
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
             )
+            begins_at = max(float(claims["iat"]), float(claims.get("nbf", 0)))
         except jwt.ExpiredSignatureError:
             raise ParleyError("token_expired") from None
         except (jwt.InvalidTokenError, ValueError, TypeError):
             raise ParleyError("token_invalid") from None
-        if claims["role"] not in get_args(Role):
+        if claims["role"] not in get_args(Role) or not math.isfinite(begins_at):
             raise ParleyError("token_invalid")
+        if (early_s := begins_at - LEEWAY_S - time.time()) > 0:
+            raise ParleyError("token_not_yet_valid", retry_after_ms=int(min(early_s, RETRY_MAX_S) * 1000) + 1)
         return Identity(str(claims["sub"]), str(claims["sid"]), claims["role"], float(claims["exp"]))
+
+    def refresh_successors(self, refresh_token: str) -> list[str]:
+        """The token that this one is traded for: the same on every process and each time, for each of the secrets.
+
+        The first is to be issued; the others are what a process with another current secret may have issued.
+        """
+        session_id = refresh_session(refresh_token)
+        digests = (hmac.digest(key, refresh_token.encode(), "sha256") for key in self._refresh_keys)
+        return [f"{session_id}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}" for digest in digests]
 
 
 def new_refresh_token(session_id: str) -> str:

@@ -39,6 +39,7 @@ export type ErrorCode =
   "unavailable" |
   "timeout" |
   "over_capacity" |
+  "token_not_yet_valid" |
   "internal_error";
 
 /** `payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
@@ -1078,7 +1079,7 @@ export interface ChatCommands {
   "chat:members": (payload: Members, ack: (reply: Ack<ConversationData>) => void) => void;
   /** Changes title and pins for all, muted and archived for the caller. */
   "chat:update": (payload: Update, ack: (reply: Ack<ConversationData>) => void) => void;
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }
 
@@ -1100,7 +1101,7 @@ export interface ChatEvents {
 }
 
 export interface TypingCommands {
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
   /** The caller is writing. Repeat while it lasts; others hear of it at most every 2 s and it expires after 6 s. */
   "typing:start": (payload: Typing, ack: (reply: Ack<Empty>) => void) => void;
@@ -1120,7 +1121,7 @@ export interface TypingEvents {
 }
 
 export interface PresenceCommands {
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
   /** Returns their presence now and sends user:status_change from here on to this connection. */
   "presence:subscribe": (payload: Subscribe, ack: (reply: Ack<Presences>) => void) => void;
@@ -1140,7 +1141,7 @@ export interface PresenceEvents {
 }
 
 export interface OffersCommands {
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
   /** Makes an offer to the other person; they have the first turn. */
   "offer:create": (payload: CreateOffer, ack: (reply: Ack<OfferData>) => void) => void;
@@ -1186,7 +1187,7 @@ export interface FinanceCommands {
   "finance:dispute": (payload: OpenDispute, ack: (reply: Ack<DisputeData>) => void) => void;
   /** What was posted on the caller's account, by period and by counterparty. */
   "finance:summary": (payload: GetSummary, ack: (reply: Ack<Summary>) => void) => void;
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }
 
@@ -1210,7 +1211,7 @@ export interface SystemCommands {
   "notification:read": (payload: ReadNotifications, ack: (reply: Ack<NotificationsRead>) => void) => void;
   /** Tells the caller's preferences, and changes them when fields are sent. */
   "notification:preferences": (payload: SetPreferences, ack: (reply: Ack<PreferencesData>) => void) => void;
-  /** Renews this connection's login in place with a newer access token of the same user. */
+  /** Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the connection does changes nothing: the answer says how long the connection has. */
   "auth:refresh": (payload: AuthRefresh, ack: (reply: Ack<AuthRefreshed>) => void) => void;
 }
 

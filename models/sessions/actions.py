@@ -28,6 +28,7 @@ RevokedReason = Literal["logged_out", "revoked", "refresh_reused", "password_cha
 LIVE_CACHE_S = 5.0
 CACHE_MAX = 50_000
 SESSIONS_PER_USER_MAX = 50
+REPEATED_WITHIN = timedelta(seconds=10)
 KEPT_AFTER_END = timedelta(days=7)
 FORGET_AT_ONCE = 200
 FORGET_PAUSE_S = 0.1
@@ -86,27 +87,36 @@ class Sessions:
             await asyncio.sleep(FORGET_PAUSE_S)
 
     async def rotate(self, refresh_token: str, client: Client) -> LiveSession:
-        """Trades the token in. One that was traded before revokes the session: two parties hold it."""
+        """Trades the token in. One that was traded before revokes the session: two parties hold it.
+
+        Not within REPEATED_WITHIN, while its successor is unused: then it is one party that asks twice, because it has
+        two tabs or the first answer was lost, and it gets the same successor.
+        """
         session_id = security_tokens.refresh_session(refresh_token)
         document = await self._store.find(session_id)
         if document is None:
             raise ParleyError("token_invalid")
         given = security_tokens.refresh_hash(refresh_token)
+        successors = self._tokens.refresh_successors(refresh_token)
         if given != document["refresh_hash"]:
-            await self._refuse(document, given)
+            return await self._repeated(document, given, successors)
         if document["revoked_at"] is not None:
             raise ParleyError("session_revoked")
         at = now()
         if document["expires_at"] <= at:
             raise ParleyError("token_expired", "The session has expired; log in again.")
-        fresh = security_tokens.new_refresh_token(session_id)
         fields = {"last_used_at": at, "expires_at": at + self._ttl, "ip": client.ip, "user_agent": client.user_agent}
-        if not await self._store.rotate(session_id, given, security_tokens.refresh_hash(fresh), fields):
+        if not await self._store.rotate(session_id, given, security_tokens.refresh_hash(successors[0]), fields):
             # Someone else traded the same token between our read and our write.
-            await self._refuse(await self._store.find(session_id) or document, given)
-        return LiveSession(session_id, document["user_id"], fresh)
+            return await self._repeated(await self._store.find(session_id) or document, given, successors)
+        return LiveSession(session_id, document["user_id"], successors[0])
 
-    async def _refuse(self, document: Document, given: str) -> None:
+    async def _repeated(self, document: Document, given: str, successors: list[str]) -> LiveSession:
+        """The token is not the session's present one."""
+        if document["revoked_at"] is None and document["last_used_at"] > now() - REPEATED_WITHIN:
+            for token in successors:
+                if security_tokens.refresh_hash(token) == document["refresh_hash"]:
+                    return LiveSession(document["_id"], document["user_id"], token)
         if document["revoked_at"] is not None and given == document["refresh_hash"]:
             raise ParleyError("session_revoked")
         if given in document["spent_hashes"]:

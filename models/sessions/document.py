@@ -3,7 +3,8 @@
     {_id, user_id, device: {id, name, platform}, ip, user_agent, refresh_hash, spent_hashes: [..],
      created_at, last_used_at, expires_at, revoked_at}
 
-`spent_hashes` are the refresh tokens already traded in: seeing one again means that two parties hold the family.
+`spent_hashes` are the refresh tokens already traded in: seeing one again means that two parties hold the family, unless
+it is the last one and comes again at once. `last_used_at` is when the present token was issued.
 """
 
 from __future__ import annotations

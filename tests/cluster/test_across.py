@@ -14,6 +14,7 @@ import pytest
 
 from bench.clients import Account, CommandError, Person
 from tests.faults.test_kill import close_all
+from tests.rest.client import http
 from tests.support import PASSWORD, SECRET, Crowd, Heard, Process, direct, group
 
 Json = dict[str, Any]
@@ -203,3 +204,18 @@ async def test_a_session_revoked_at_one_process_is_closed_on_the_other(scene: Sc
         with pytest.raises(CommandError) as caught:
             await scene.device(elsewhere, url)
         assert caught.value.code == "session_revoked"
+
+
+async def test_tabs_that_refresh_on_both_processes_get_the_same_token(scene: Scene) -> None:
+    async with http(scene.a) as on_a, http(scene.b) as on_b:
+        for _ in range(5):
+            old = (await scene.account("Ada")).tokens["refresh_token"]
+            body = {"refresh_token": old}
+            answers = await asyncio.gather(
+                *(call("POST", "/api/v1/auth/refresh", body) for call in (on_a, on_b, on_a, on_b))
+            )
+            assert [answer.status for answer in answers] == [200] * 4, answers
+            tokens = [answer.body["tokens"] for answer in answers]
+            assert len({one["refresh_token"] for one in tokens} - {old}) == 1
+            for one, call in zip(tokens, (on_b, on_a, on_b, on_a), strict=True):
+                assert (await call("GET", "/api/v1/auth/me", token=one["access_token"])).status == 200
