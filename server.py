@@ -130,7 +130,10 @@ class Server:
 
     def _http(self) -> web.Application:
         surroundings = Surroundings(self.settings.production)
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=surroundings.middlewares)
+        cross_origin = cors.Cors(self.settings.cors_origins)
+        observe, guard = surroundings.middlewares
+        middlewares = [observe, cross_origin.middleware, guard]
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares)
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
         domain = self.domain
         rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies)
@@ -144,7 +147,7 @@ class Server:
         HealthRoutes(self.health).add_to(rest)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)
-        cors.add_routes(app, rest.routes, self.settings.cors_origins)
+        cross_origin.add_routes(app, rest.routes)
         app.router.add_get("/metrics", metrics)
         docs.add_docs(app)
         pages.add_pages(app)

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from contract.errors import ParleyError
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
+from rest.cors import vary
 from rest.endpoint import VERDICT
 from storage.mongo import as_parley_error
 
@@ -108,6 +109,7 @@ class Surroundings:
             and len(response.body) >= COMPRESS_FROM_BYTES
         ):
             response.enable_compression()
+            vary(response.headers, hdrs.ACCEPT_ENCODING)
 
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every error in the contract's shape, those of the framework included."""
