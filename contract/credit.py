@@ -25,7 +25,10 @@ class GetSummary(Payload, rename={"from_": "from"}):
 
 
 class SummaryLine(Resource):
-    """Posted amounts in minor units. `key`: the first day of a period (2026-11-01), or a counterparty's user id."""
+    """Posted amounts in minor units. `key`: the first day of a period (2026-11-01), or a counterparty's user id.
+
+    Moves between the caller's own account and their credit balance are lines with the caller as the counterparty.
+    """
 
     key: str
     debits: int

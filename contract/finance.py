@@ -10,17 +10,19 @@ from contract.money import TOTAL_MAX, Currency, Money, PositiveAmount, PositiveM
 from contract.registry import Command, Endpoint, Event, Rate
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
-Purpose = Literal["payable", "receivable"]
+Purpose = Literal["payable", "receivable", "credit_balance"]
 TransferKind = Literal["single", "pending", "post", "void", "expire"]
-PaymentStatus = Literal["pending", "succeeded"]
+PaymentStatus = Literal["pending", "succeeded", "expired"]
 DisputeStatus = Literal["open", "won", "lost"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class Account(Resource):
     """`payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
+    `credit_balance`: what the user has paid, or got back, beyond what they owed; it does not change `available_credit`.
 
-    Balances in minor units: debits_posted - credits_posted is owed, debits_pending is held for accepted offers.
+    Balances in minor units: debits_posted - credits_posted is owed, debits_pending is held for accepted offers. Of a
+    `credit_balance`, credits_posted - debits_posted is there to pay with.
     """
 
     user_id: str
@@ -37,7 +39,8 @@ class Account(Resource):
 class Transfer(Resource):
     """It never changes. A `pending` one is ended by a `post`, a `void` or an `expire` that names it in `pending_id`.
 
-    `about` says what it is for: offer_id, conversation_id.
+    `about` says what it is for: offer_id, conversation_id. One whose `code` is `credit_balance` moves what the transfer
+    in `about.transfer_id` paid or gave back beyond what was owed to the same user's credit balance.
     """
 
     id: str
@@ -55,7 +58,10 @@ class Transfer(Resource):
 
 
 class Entry(Resource):
-    """One line of a statement. `owed` and `held` are the account's after it, in minor units."""
+    """One line of a statement. `owed` and `held` are the account's after it, in minor units; an `owed` below zero is
+    what its owner is owed. On a `payable` it is below zero only until the next line, which moves that to the owner's
+    credit balance in the same transaction.
+    """
 
     seq: int
     side: Literal["debit", "credit"]
@@ -68,6 +74,8 @@ class Payment(Resource):
     """What a user pays of what they owe. The ledger moves when the provider has confirmed: then `transfer_id` is there.
 
     `reference` is the provider's name for it, `checkout_url` where the user completes it, if that is a page.
+    A `pending` one counts as paid until `expires_at`, and is `expired` afterwards; money that arrives later is booked
+    all the same, and then it is `succeeded`.
     """
 
     id: str
@@ -80,6 +88,7 @@ class Payment(Resource):
     transfer_id: str | None
     created_at: Timestamp
     updated_at: Timestamp
+    expires_at: Timestamp | None
 
 
 class Dispute(Resource):
@@ -144,7 +153,10 @@ class GetStatement(Payload, rename={"from_": "from"}):
 
 
 class Pay(Payload):
-    """`method` names a payment provider; at most what is owed can be paid."""
+    """`method` names a payment provider, or is `balance`: then it is paid from the credit balance at once.
+
+    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is.
+    """
 
     client_id: ClientId
     amount: PositiveMoney
@@ -196,7 +208,7 @@ STATEMENT = Command(
 PAY = Command(
     "finance:pay", "/finance", Pay, PaymentData, Rate(60, 60, 20),
     "Begins to pay what the caller owes; `finance:payment` tells how it went.",
-    ("amount_exceeded", "idempotency_mismatch", "conflict"),
+    ("amount_exceeded", "too_many_pending", "idempotency_mismatch", "conflict"),
 )  # fmt: skip
 REFUND = Command(
     "finance:refund", "/finance", Refund, TransferData, Rate(60, 60, 20),
@@ -208,7 +220,9 @@ DISPUTE = Command(
     "Objects to a payment of the caller's: what is left of it is held back until an administrator decides.",
     ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
 )  # fmt: skip
-PAYMENT_EVENT = Event("finance:payment", "/finance", PaymentData, "A payment of the user's has gone through.")
+PAYMENT_EVENT = Event(
+    "finance:payment", "/finance", PaymentData, "A payment of the user's has gone through, or has expired."
+)
 DISPUTE_EVENT = Event(
     "finance:dispute", "/finance", DisputeData, "A dispute of the user's, or against them, is new or decided."
 )

@@ -16,5 +16,6 @@ def tasks(domain: Domain) -> dict[str, Task]:
         "offer.answer": domain.offers.answer,
         "offer.expire": domain.offers.expire,
         "payment.confirm": domain.payments.confirm,
+        "payment.expire": domain.payments.expire,
         "upkeep.sessions": domain.sessions.forget_old,
     }

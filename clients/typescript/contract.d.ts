@@ -33,6 +33,7 @@ export type ErrorCode =
   "credit_limit_exceeded" |
   "hold_closed" |
   "amount_exceeded" |
+  "too_many_pending" |
   "conflict" |
   "rate_limited" |
   "too_many_connections" |
@@ -43,12 +44,14 @@ export type ErrorCode =
   "internal_error";
 
 /** `payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
+    `credit_balance`: what the user has paid, or got back, beyond what they owed; it does not change `available_credit`.
 
-    Balances in minor units: debits_posted - credits_posted is owed, debits_pending is held for accepted offers. */
+    Balances in minor units: debits_posted - credits_posted is owed, debits_pending is held for accepted offers. Of a
+    `credit_balance`, credits_posted - debits_posted is there to pay with. */
 export interface Account {
   user_id: string;
   currency: string;
-  purpose: "payable" | "receivable";
+  purpose: "credit_balance" | "payable" | "receivable";
   credit_limit: number;
   debits_pending: number;
   debits_posted: number;
@@ -251,7 +254,9 @@ export interface Edit {
 /** A command without particulars, or an acknowledgement without data. */
 export type Empty = Record<string, never>;
 
-/** One line of a statement. `owed` and `held` are the account's after it, in minor units. */
+/** One line of a statement. `owed` and `held` are the account's after it, in minor units; an `owed` below zero is
+    what its owner is owed. On a `payable` it is below zero only until the next line, which moves that to the owner's
+    credit balance in the same transaction. */
 export interface Entry {
   seq: number;
   side: "credit" | "debit";
@@ -306,13 +311,13 @@ export interface FulfilOffer {
 
 export interface GetAccount {
   currency?: string;
-  purpose?: "payable" | "receivable";
+  purpose?: "credit_balance" | "payable" | "receivable";
 }
 
 /** `from` <= moment < `to`; without them everything. */
 export interface GetExport {
   currency?: string;
-  purpose?: "payable" | "receivable";
+  purpose?: "credit_balance" | "payable" | "receivable";
   from?: string | null;
   to?: string | null;
 }
@@ -325,7 +330,7 @@ export interface GetFigures {
 /** Newest first. `from` and `to` are moments: from <= created_at < to. */
 export interface GetStatement {
   currency?: string;
-  purpose?: "payable" | "receivable";
+  purpose?: "credit_balance" | "payable" | "receivable";
   from?: string | null;
   to?: string | null;
   cursor?: string | null;
@@ -335,7 +340,7 @@ export interface GetStatement {
 /** `from` <= moment < `to`; without them the last 90 days, at most a year. Weeks begin on Monday; all in UTC. */
 export interface GetSummary {
   currency?: string;
-  purpose?: "payable" | "receivable";
+  purpose?: "credit_balance" | "payable" | "receivable";
   by?: "day" | "month" | "week";
   from?: string | null;
   to?: string | null;
@@ -627,7 +632,9 @@ export interface PasswordChange {
   new_password: string;
 }
 
-/** `method` names a payment provider; at most what is owed can be paid. */
+/** `method` names a payment provider, or is `balance`: then it is paid from the credit balance at once.
+
+    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is. */
 export interface Pay {
   client_id: string;
   amount: PositiveMoney;
@@ -636,18 +643,21 @@ export interface Pay {
 
 /** What a user pays of what they owe. The ledger moves when the provider has confirmed: then `transfer_id` is there.
 
-    `reference` is the provider's name for it, `checkout_url` where the user completes it, if that is a page. */
+    `reference` is the provider's name for it, `checkout_url` where the user completes it, if that is a page.
+    A `pending` one counts as paid until `expires_at`, and is `expired` afterwards; money that arrives later is booked
+    all the same, and then it is `succeeded`. */
 export interface Payment {
   id: string;
   user_id: string;
   amount: Money;
   method: string;
-  status: "pending" | "succeeded";
+  status: "expired" | "pending" | "succeeded";
   reference: string | null;
   checkout_url: string | null;
   transfer_id: string | null;
   created_at: string;
   updated_at: string;
+  expires_at: string | null;
 }
 
 export interface PaymentData {
@@ -941,7 +951,9 @@ export interface Summary {
   complete: boolean;
 }
 
-/** Posted amounts in minor units. `key`: the first day of a period (2026-11-01), or a counterparty's user id. */
+/** Posted amounts in minor units. `key`: the first day of a period (2026-11-01), or a counterparty's user id.
+
+    Moves between the caller's own account and their credit balance are lines with the caller as the counterparty. */
 export interface SummaryLine {
   key: string;
   debits: number;
@@ -982,7 +994,8 @@ export interface TokensData {
 
 /** It never changes. A `pending` one is ended by a `post`, a `void` or an `expire` that names it in `pending_id`.
 
-    `about` says what it is for: offer_id, conversation_id. */
+    `about` says what it is for: offer_id, conversation_id. One whose `code` is `credit_balance` moves what the transfer
+    in `about.transfer_id` paid or gave back beyond what was owed to the same user's credit balance. */
 export interface Transfer {
   id: string;
   kind: "expire" | "pending" | "post" | "single" | "void";
@@ -1192,7 +1205,7 @@ export interface FinanceCommands {
 }
 
 export interface FinanceEvents {
-  /** A payment of the user's has gone through. */
+  /** A payment of the user's has gone through, or has expired. */
   "finance:payment": (payload: PaymentData) => void;
   /** A dispute of the user's, or against them, is new or decided. */
   "finance:dispute": (payload: DisputeData) => void;

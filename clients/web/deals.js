@@ -21,12 +21,15 @@ export class Deals {
 
   /** On every connection: what changed meanwhile was not told. Without an answer the next connection asks again. */
   async refresh() {
-    const data = await this.host.ask("/finance", "finance:account", {}).catch(() => null);
-    if (data) this.#credit(data.account);
+    for (const purpose of ["payable", "credit_balance"]) {
+      const data = await this.host.ask("/finance", "finance:account", { purpose }).catch(() => null);
+      if (data) this.#credit(data.account);
+    }
   }
 
   #credit(account) {
-    if (account.purpose === "payable" && account.currency === "USD") this.host.dispatch({ type: "credit", account });
+    const type = { payable: "credit", credit_balance: "balance" }[account.purpose];
+    if (type && account.currency === "USD") this.host.dispatch({ type, account });
   }
 
   /** Fetches every offer of which a message tells a step that is not here yet. */

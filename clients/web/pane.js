@@ -132,7 +132,7 @@ export class Pane {
     this.#renderBar(state);
     this.#renderHeader(state);
     this.list.render(timeline(state));
-    this.credit.render(state.credit);
+    this.credit.render(state.credit, state.balance);
     if (!state.conversation) this.offerSheet.close();
     this.composer.disabled = !state.conversation;
     this.sheet.render(state, this.on.peer());

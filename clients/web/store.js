@@ -16,6 +16,7 @@ export function initial(me = null, outbox = []) {
     syncedAt: null, // server time of the last chat:sync
     offers: new Map(), // id -> offer, or null when it is not this person's to see
     credit: null, // the person's account of what they owe
+    balance: 0, // what they have paid, or got back, beyond what they owed, in minor units
   };
 }
 
@@ -66,6 +67,8 @@ export function reduce(state, event) {
       return { ...state, offers: new Map(state.offers).set(event.id, null) };
     case "credit":
       return { ...state, credit: event.account };
+    case "balance":
+      return { ...state, balance: event.account.credits_posted - event.account.debits_posted };
     default:
       throw new Error(`unknown event ${event.type}`);
   }

@@ -2,6 +2,9 @@
 
 What is left of a transfer is its amount less all corrections, those that are only held included. Two corrections at
 once meet on the same accounts, so the second sees what the first has left.
+
+A buyer who has paid already gets back more than they owe: the ledger moves the rest to their credit balance in the same
+transaction (models/ledger/book.py). Those are the `moves` here.
 """
 
 from __future__ import annotations
@@ -34,23 +37,22 @@ class Corrections:
         key = f"refund:{context.user_id}:{payload.client_id}"
         about = {**original["about"], "wish": fingerprint(payload.transfer_id, payload.amount)}
 
-        async def work(session: Transaction) -> tuple[Document, list[Document], bool]:
+        async def work(session: Transaction) -> tuple[list[Document], list[Document], bool]:
             done = await self._ledger.find_by_key(key, session)
             if done is not None:
                 if done["about"].get("wish") != about["wish"]:
                     raise ParleyError("idempotency_mismatch")
-                return done, [], True
+                return [done], [], True
             left = await self._left(original, session)
             amount = left if payload.amount is None else payload.amount
             if not 0 < amount <= left:
                 raise ParleyError("amount_exceeded", details={"available": left, "currency": original["currency"]})
             draft = _back(original, key, "single", "refund", context.user_id, amount, about, payload.reason or "")
-            (transfer,), accounts = await self._ledger.apply([draft], session)
-            return transfer, accounts, False
+            return *await self._ledger.apply([draft], session), False
 
         async with self._ledger.turn(_accounts(original)):
-            transfer, accounts, repeated = await self._database.transact(work)
-        await tell_changed(self._publisher, accounts, transfer)
+            (transfer, *moves), accounts, repeated = await self._database.transact(work)
+        await tell_changed(self._publisher, accounts, transfer, moves)
         data = contract.TransferData(transfer=to_transfer(transfer))
         if repeated:
             data.duplicate = True
@@ -64,63 +66,64 @@ class Corrections:
             raise ParleyError("forbidden", "Only who paid can object.")
         identifier, print_ = dispute_id(original["_id"]), fingerprint(payload.reason)
 
-        async def work(session: Transaction) -> tuple[Document, Document | None, list[Document]]:
+        async def work(session: Transaction) -> tuple[Document, list[Document], list[Document]]:
             known = await self._store.find(identifier, session)
             if known is not None:
                 if known["client_id"] != payload.client_id:
                     raise ParleyError("conflict", "This was disputed before.", details={"dispute_id": identifier})
                 if known["fingerprint"] != print_:
                     raise ParleyError("idempotency_mismatch")
-                return known, None, []
+                return known, [], []
             left = await self._left(original, session)
             if left <= 0:
                 raise ParleyError("amount_exceeded", details={"available": 0, "currency": original["currency"]})
             by, about = context.user_id, {**original["about"], "dispute_id": identifier}
             draft = _back(original, identifier, "pending", "dispute", by, left, about, payload.reason)
-            (hold,), accounts = await self._ledger.apply([draft], session)
+            transfers, accounts = await self._ledger.apply([draft], session)
             at = now()
             made: Document = {
                 "_id": identifier, "transfer_id": original["_id"], "user_id": by,
                 "against_id": owner_of(original["credit"]["account"]), "amount": left,
-                "currency": original["currency"], "reason": payload.reason, "status": "open", "hold_id": hold["_id"],
+                "currency": original["currency"], "reason": payload.reason, "status": "open",
+                "hold_id": transfers[0]["_id"],
                 "client_id": payload.client_id, "fingerprint": print_, "created_at": at, "updated_at": at,
             }  # fmt: skip
             await self._store.insert(made, session)
-            return made, hold, accounts
+            return made, transfers, accounts
 
         async with self._ledger.turn(_accounts(original)):
-            dispute, hold, accounts = await self._database.transact(work)
+            dispute, transfers, accounts = await self._database.transact(work)
         data = contract.DisputeData(dispute=to_dispute(dispute))
-        if hold is None:
+        if not transfers:
             data.duplicate = True
             return data
-        await tell_changed(self._publisher, accounts, hold)
+        await tell_changed(self._publisher, accounts, transfers[0], transfers[1:])
         await self._tell_dispute(dispute, context.origin)
         return data
 
     async def resolve(self, context: Context, payload: contract.ResolveDispute) -> contract.Dispute:
         require_administrator(context)
 
-        async def work(session: Transaction) -> tuple[Document, Document | None, list[Document]]:
+        async def work(session: Transaction) -> tuple[Document, list[Document], list[Document]]:
             dispute = await self._store.find(payload.dispute_id, session)
             if dispute is None:
                 raise ParleyError("not_found", "There is no such dispute.")
             if dispute["status"] == payload.outcome:
-                return dispute, None, []
+                return dispute, [], []
             draft = Draft(
                 key=f"resolve:{dispute['_id']}", kind="post" if payload.outcome == "won" else "void", code="dispute",
                 by=context.user_id, pending_id=dispute["hold_id"], about={"dispute_id": dispute["_id"]},
             )  # fmt: skip
             if dispute["status"] != "open":
                 raise ParleyError("hold_closed", f"The dispute was {dispute['status']}.")
-            (transfer,), accounts = await self._ledger.apply([draft], session)
+            transfers, accounts = await self._ledger.apply([draft], session)
             fields = {"status": payload.outcome, "updated_at": now()}
             await self._store.change(dispute["_id"], fields, session)
-            return {**dispute, **fields}, transfer, accounts
+            return {**dispute, **fields}, transfers, accounts
 
-        dispute, transfer, accounts = await self._database.transact(work)
-        if transfer is not None:
-            await tell_changed(self._publisher, accounts, transfer)
+        dispute, transfers, accounts = await self._database.transact(work)
+        if transfers:
+            await tell_changed(self._publisher, accounts, transfers[0], transfers[1:])
             await self._tell_dispute(dispute, None)
         return to_dispute(dispute)
 

@@ -9,7 +9,8 @@
 
 The limit it suggests is what was paid in the last RECENT_DAYS × score / 50: twice that for the best, nothing for 0.
 What was given back was not taken: refunds and won disputes are neither deals nor payments, so that no two people can
-make a history out of nothing. Without a deal there is no score, and the limit stays what it is.
+make a history out of nothing. Nor is what moved to the credit balance a payment: it becomes one when a debt is paid
+from there, so that the same money counts once. Without a deal there is no score, and the limit stays what it is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from contract.credit import RiskFactor
-from models.ledger.document import Side, owed
+from models.ledger.document import TO_BALANCE, Side, owed
 from storage.mongo import Document
 
 DUE_DAYS = 30
@@ -71,14 +72,25 @@ def _history(entries: Sequence[tuple[Side, Document]]) -> tuple[list[Moment], li
     deals = [
         (one["created_at"], one["amount"] - back[one["_id"]])
         for side, one in entries
-        if side == "debit" and one["kind"] in ("single", "post")
+        if side == "debit" and one["kind"] in ("single", "post") and one["code"] != TO_BALANCE
     ]
-    payments = [
-        (one["created_at"], one["amount"])
-        for side, one in entries
-        if side == "credit" and (one["kind"], one["code"]) == ("single", "payment")
-    ]
-    return [deal for deal in deals if deal[1] > 0], payments
+    return [deal for deal in deals if deal[1] > 0], _payments(entries)
+
+
+def _payments(entries: Sequence[tuple[Side, Document]]) -> list[Moment]:
+    """What was paid and stayed on the account, oldest first: what left it again was of the newest payments."""
+    payments: list[Moment] = []
+    for side, one in entries:
+        if side == "credit" and (one["kind"], one["code"]) == ("single", "payment"):
+            payments.append((one["created_at"], one["amount"]))
+        elif side == "debit" and one["code"] == TO_BALANCE:
+            left = one["amount"]
+            while left and payments:
+                at, amount = payments.pop()
+                if amount > left:
+                    payments.append((at, amount - left))
+                left -= min(left, amount)
+    return payments
 
 
 def _utilisation(account: Document) -> RiskFactor:

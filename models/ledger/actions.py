@@ -1,11 +1,12 @@
 """What can be done with the ledger: transfers, alone or as a part of a larger change, limits, and reading.
 
-Invariants, whatever happens at once: debits equal credits; nobody owes more than their limit through a transfer; a
-hold is ended once; a key is one transfer. They are checked on what a transaction has read, and what it has read cannot
-change before it commits: two that meet on an account are done one after the other, whichever process they are in.
-Transfers that stand alone (so far only expiries: offers and payments move money as a part of more) go together with
-others of the moment (`storage.batch`), so a hot account pays one transaction for many of them. A hold may have an end
-of its own, `expires_at`: a job that is written with it releases what was not posted or voided until then.
+Invariants, whatever happens at once: debits equal credits; nobody owes more than their limit through a transfer, or
+less than nothing; a hold is ended once; a key is one transfer. They are checked on what a transaction has read, and
+what it has read cannot change before it commits: two that meet on an account are done one after the other, whichever
+process they are in. Transfers that stand alone (so far only expiries: offers and payments move money as a part of more)
+go together with others of the moment (`storage.batch`), so a hot account pays one transaction for many of them. A hold
+may have an end of its own, `expires_at`: a job that is written with it releases what was not posted or voided until
+then.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from contract.errors import ParleyError
 from contract.money import TOTAL_MAX as BALANCE_MAX
 from models.context import now
 from models.jobs.actions import Jobs
-from models.ledger.book import Book, Draft
-from models.ledger.document import Side, account_id, new_account, transfer_id
+from models.ledger.book import Book, Draft, to_balance
+from models.ledger.document import Side, account_id, new_account, surplus, transfer_id
 from models.ledger.store import LedgerStore, concerned
 from storage.batch import Batches
 from storage.mongo import Database, Document, Transaction
@@ -39,13 +40,17 @@ class Ledger:
     # Changes
 
     async def apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[list[Document], list[Document]]:
-        """Does all of these transfers, or raises. Returns them, and their accounts as they are then."""
+        """Does all of these transfers, or raises. Returns them, and their accounts as they are then.
+
+        Behind them in the list come the transfers that moved what they overpaid to a credit balance.
+        """
         book, outcomes = await self._apply(drafts, session)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
         await self._save(book, session)
-        return [outcome for outcome in outcomes if not isinstance(outcome, Exception)], list(book.accounts.values())
+        done = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+        return done + book.moves, book.concerned()
 
     async def transfer(self, draft: Draft) -> Document:
         """Does one transfer by itself, or finds that it was done before."""
@@ -118,6 +123,19 @@ class Ledger:
                 return None
             raise
 
+    async def mend(self, identifier: str, by: str) -> Document | None:
+        """Moves what an account was overpaid by, before that was done with each transfer. None if it is not."""
+
+        async def work(session: Transaction) -> Document | None:
+            account = await self.account(identifier, session)
+            if not surplus(account):
+                return None
+            (moved,), _ = await self.apply([to_balance(account, by)], session)
+            return moved
+
+        async with self.turn([identifier]):
+            return await self._database.transact(work)
+
     @contextlib.asynccontextmanager
     async def turn(self, accounts: Collection[str]) -> AsyncIterator[None]:
         """Transactions of this process that meet on an account take turns, instead of failing and trying again."""
@@ -152,9 +170,9 @@ class Ledger:
 
     # Reading
 
-    async def account(self, identifier: str) -> Document:
+    async def account(self, identifier: str, session: Transaction | None = None) -> Document:
         """One that nothing was booked on is there, and empty."""
-        found = await self._store.accounts([identifier])
+        found = await self._store.accounts([identifier], session)
         return found[0] if found else new_account(identifier, now())
 
     async def find(self, identifier: str) -> Document | None:

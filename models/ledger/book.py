@@ -7,6 +7,10 @@
 
 A book holds the accounts that one transaction concerns. Transfers are applied to it one after the other; one that is
 refused leaves it as it was.
+
+Nobody's `payable` is left below zero: what a transfer credits beyond what is owed moves to the owner's credit balance
+by a transfer of its own, right behind it. That is done here, whatever the transfer was for, so that no caller can
+forget it. Nor does a credit balance ever go below zero.
 """
 
 from __future__ import annotations
@@ -21,9 +25,13 @@ from contract.money import TOTAL_MAX as BALANCE_MAX
 from models.context import fingerprint
 from models.ledger.document import (
     BALANCES,
+    TO_BALANCE,
     available,
+    balance_of,
     hash_of,
     new_account,
+    spendable,
+    surplus,
     transfer_id,
 )
 from storage.mongo import Document
@@ -60,12 +68,30 @@ class Draft:
         return fingerprint(*parts, self.about)
 
 
+def to_balance(account: Document, by: str, cause: Document | None = None) -> Draft:
+    """Moves what this `payable` is overpaid by to its owner's credit balance; `cause` is the transfer that did it."""
+    return Draft(
+        key=f"{TO_BALANCE}:{cause['_id'] if cause else account['head']}", kind="single", code=TO_BALANCE, by=by,
+        debit=account["_id"], credit=balance_of(account["_id"]), amount=surplus(account),
+        about={"transfer_id": cause["_id"]} if cause else {},
+    )  # fmt: skip
+
+
 class Book:
     def __init__(self, accounts: Iterable[Document], at: datetime) -> None:
         self.accounts = {account["_id"]: dict(account) for account in accounts}
         self.stored = {identifier: account["seq"] for identifier, account in self.accounts.items()}
         self.transfers: list[Document] = []
+        self.moves: list[Document] = []  # of the transfers, those to credit balances that followed from others
         self._at = at
+
+    def concerned(self) -> list[Document]:
+        """The accounts, without the credit balances that were only read in case something moves there."""
+        return [
+            account
+            for identifier, account in self.accounts.items()
+            if account["purpose"] != "credit_balance" or account["seq"] != self.stored.get(identifier)
+        ]
 
     def account(self, identifier: str) -> Document:
         account = self.accounts.get(identifier)
@@ -74,7 +100,17 @@ class Book:
         return account
 
     def apply(self, draft: Draft, pending: Document | None = None) -> Document:
-        """Does one transfer; `pending` is the one that it ends. Raises and changes nothing if that may not be."""
+        """Does one transfer; `pending` is the one that it ends. Raises and changes nothing if that may not be.
+
+        What it credits to a `payable` beyond what is owed moves on: that is one more of `transfers`.
+        """
+        transfer = self._one(draft, pending)
+        credited = self.accounts[transfer["credit"]["account"]]
+        if surplus(credited):
+            self.moves.append(self._one(to_balance(credited, draft.by, transfer), None))
+        return transfer
+
+    def _one(self, draft: Draft, pending: Document | None) -> Document:
         if draft.kind in ("single", "pending"):
             debit, credit, amount = draft.debit, draft.credit, draft.amount
             assert amount is not None
@@ -91,8 +127,11 @@ class Book:
         after = [_moved(account, side, moves) for account, side in zip(accounts, ("debits", "credits"), strict=True)]
         if max(*after[0], *after[1]) > BALANCE_MAX:
             raise ParleyError("amount_exceeded", "No balance can be as large as that.")
-        if draft.kind in ("single", "pending"):
+        if draft.code == TO_BALANCE:
+            assert amount == surplus(accounts[0]), "what is overpaid, and no more"
+        elif draft.kind in ("single", "pending"):
             self._check_limit(accounts[0], after[0], amount)
+            _check_spendable(accounts[0], amount)
         # Later than every entry before it on either side, so that the time of an account's entries rises with seq.
         at = max(self._at, *(account["updated_at"] for account in accounts))
         transfer: Document = {
@@ -125,6 +164,11 @@ class Book:
         if account["limit"] is not None and after[0] + after[1] - after[3] > account["limit"]:
             details = {"available_credit": available(account), "needed": amount, "currency": account["currency"]}
             raise ParleyError("credit_limit_exceeded", details=details)
+
+
+def _check_spendable(account: Document, amount: int) -> None:
+    if account["purpose"] == "credit_balance" and amount > spendable(account):
+        raise ParleyError("amount_exceeded", details={"available": spendable(account), "currency": account["currency"]})
 
 
 def _moves(kind: TransferKind, amount: int, pending: int) -> tuple[int, int]:

@@ -13,6 +13,9 @@ all or a part, which releases the rest, a `void`, or an `expire`; the index on `
 `pending_amount` is then what was held.
 Refunds and disputes are transfers the other way that name what they correct in `corrects_id`.
 
+What is paid or given back on a `payable` beyond what is owed moves on to the owner's `credit_balance` in the next
+transfer, whose `code` is TO_BALANCE and whose `about.transfer_id` is the one that it follows from.
+
 Each transfer is the next entry of both its accounts: `seq` counts an account's entries, `after` has its balances, and
 `before` the hash of its previous entry. So each account is a chain by itself, every transfer ties two of them together,
 and whoever changes a stored transfer would have to change all that came after on both sides, up to the accounts'
@@ -43,15 +46,23 @@ INDEXES = {
     "ledger_limits": [IndexModel([("account", 1), ("number", 1)], unique=True)],
 }
 
-Purpose = Literal["payable", "receivable", "clearing"]
+Purpose = Literal["payable", "receivable", "credit_balance", "clearing"]
 Side = Literal["debit", "credit"]
 BALANCES = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 GENESIS = "0" * 64
+TO_BALANCE = "credit_balance"
 
 
 def account_id(owner_id: str, currency: str, purpose: Purpose) -> str:
-    """`payable`: what a buyer owes. `receivable`: what a seller is owed. `clearing`: what a provider has of ours."""
+    """`payable`: what a buyer owes. `receivable`: what a seller is owed. `credit_balance`: what a buyer has to get, or
+    to pay with. `clearing`: what a provider has of ours.
+    """
     return f"{owner_id}:{currency}:{purpose}"
+
+
+def balance_of(payable: str) -> str:
+    """The credit balance that belongs to this account."""
+    return payable.removesuffix("payable") + "credit_balance"
 
 
 def owner_of(identifier: str) -> str:
@@ -78,6 +89,16 @@ def owed(account: Document) -> int:
 def available(account: Document) -> int:
     """What may still be debited; an account without a limit has none to speak of."""
     return (account["limit"] or 0) - owed(account)
+
+
+def surplus(account: Document) -> int:
+    """How much more was credited to a `payable` than was ever taken on it; 0 for any other account."""
+    return max(0, account["credits_posted"] - account["debits_posted"]) if account["purpose"] == "payable" else 0
+
+
+def spendable(balance: Document) -> int:
+    """What a credit balance has to pay with."""
+    return -owed(balance)
 
 
 def transfer_id(key: str) -> str:

@@ -9,7 +9,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from models.ledger.book import Book
-from models.ledger.document import BALANCES, Side
+from models.ledger.document import BALANCES, Side, balance_of
 from storage.mongo import Again, Database, Document, Transaction
 
 _SIDES: tuple[Side, Side] = ("debit", "credit")
@@ -113,7 +113,8 @@ class LedgerStore:
 
 
 def concerned(draft_accounts: Iterable[str], pending: Iterable[Document]) -> set[str]:
-    """The accounts of these."""
-    return {account for account in draft_accounts if account} | {
+    """The accounts of these, and the credit balances that what is overpaid would move to."""
+    named = {account for account in draft_accounts if account} | {
         transfer[side]["account"] for transfer in pending for side in _SIDES
     }
+    return named | {balance_of(account) for account in named if account.endswith(":payable")}

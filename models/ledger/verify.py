@@ -2,8 +2,9 @@
 
 Each account is walked from its first entry to its last: numbers without a gap, each hash right and named by the next,
 balances that follow from the entries before, no debit beyond the limit of its time, and at the end what the account
-says of itself. Then all accounts together: debits equal credits in every currency, a hold is ended at most once, an end
-ends a hold, and both sides of a transfer were seen.
+says of itself. A `payable` ends at zero or above: what an entry overpays, the next one moves to the owner's credit
+balance, and that is never below zero. Then all accounts together: debits equal credits in every currency, a hold is
+ended at most once, an end ends a hold, and both sides of a transfer were seen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
-from models.ledger.document import BALANCES, GENESIS, Side, hash_of
+from models.ledger.document import BALANCES, GENESIS, TO_BALANCE, Side, balance_of, hash_of
 from models.ledger.store import LedgerStore
 from storage.mongo import Document
 
@@ -21,13 +22,18 @@ ENTRIES_AT_ONCE = 1_000
 
 @dataclass(slots=True)
 class Report:
-    """`problems`: what is wrong, each with the id that it is wrong with. `holds`: the open ones."""
+    """`problems`: what is wrong, each with the id that it is wrong with. `holds`: the open ones.
+
+    `mended`: what was wrong and is not any more. Entries never change, so those of an account that an earlier version
+    let be overpaid go on showing it after it was settled.
+    """
 
     accounts: int = 0
     transfers: int = 0
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
     holds: dict[str, Document] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
 
     def wrong(self, text: str) -> None:
         self.problems.append(text)
@@ -89,10 +95,7 @@ async def _walk(
         expected = _after(balances, side, transfer)
         if own["after"] != expected:
             report.wrong(f"account {identifier}: balances after transfer {name} are {own['after']}, not {expected}")
-        owes = expected[0] + expected[1] - expected[3]
-        new_debit = side == "debit" and transfer["kind"] in ("single", "pending")
-        if new_debit and own["limit"] is not None and owes > own["limit"]:
-            report.wrong(f"account {identifier}: transfer {name} exceeds the limit of {own['limit']}")
+        _check_bounds(account, side, transfer, balances, expected, report)
         if side == "debit":
             if transfer["kind"] == "pending":
                 report.holds[name] = transfer
@@ -105,6 +108,26 @@ async def _walk(
         report.wrong(f"account {identifier} ends at entry {account['seq']}, its transfers at {seq}, or another hash")
     if [account[name] for name in BALANCES] != balances:
         report.wrong(f"account {identifier} has other balances than its transfers make: {balances}")
+    if account["purpose"] == "payable" and balances[1] < balances[3]:
+        report.wrong(f"account {identifier} owes {balances[1] - balances[3]}: overpaid")
+
+
+def _check_bounds(
+    account: Document, side: Side, transfer: Document, before: list[int], after: list[int], report: Report
+) -> None:
+    """What an entry may make of its account: `before` and `after` are balances."""
+    identifier, name, limit = account["_id"], transfer["_id"], transfer[side]["limit"]
+    owes = after[0] + after[1] - after[3]
+    moves_surplus = side == "debit" and transfer["code"] == TO_BALANCE
+    new_debit = side == "debit" and transfer["kind"] in ("single", "pending") and not moves_surplus
+    if new_debit and limit is not None and owes > limit:
+        report.wrong(f"account {identifier}: transfer {name} exceeds the limit of {limit}")
+    if account["purpose"] == "credit_balance" and owes > 0:
+        report.wrong(f"account {identifier} is {owes} below zero after transfer {name}")
+    if moves_surplus and (after[1] != after[3] or transfer["credit"]["account"] != balance_of(identifier)):
+        report.wrong(f"account {identifier}: transfer {name} moves something else than what was overpaid")
+    elif account["purpose"] == "payable" and before[1] < before[3] and not moves_surplus:
+        report.mended.append(f"account {identifier} owed {before[1] - before[3]} before transfer {name}: overpaid")
 
 
 async def _entries(store: LedgerStore, account: Document) -> AsyncIterator[tuple[Side, Document]]:

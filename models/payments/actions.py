@@ -1,26 +1,35 @@
 """Paying what one owes. The ledger moves when the provider has confirmed, and exactly once.
 
     pending --confirmed--> succeeded, with its transfer in the same transaction
+    pending --not completed in time--> expired --confirmed after all--> succeeded, likewise
+    (from the credit balance) --> succeeded at once, likewise
 
 A confirmation may come as often as it likes, to whichever process: the payment's state and the transfer's key, which is
-made from the payment's id, let there be one.
+made from the payment's id, let there be one. Money that has arrived is always booked: what is beyond what is owed by
+then becomes the user's credit balance (models/ledger/book.py).
+
+So that nobody pays twice by mistake, a payment that is begun may be of what is owed less what the user's pending
+payments are of; the transactions that look at this take turns (`PaymentStore.take_turn`). A pending payment does not
+count for ever: it ends after START_LIFE if its provider never answered for it, after LIFE if nobody completed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
-from models.context import Context, fingerprint, now, require_administrator
+from models.context import Context, now, require_administrator
 from models.jobs.actions import Jobs
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
-from models.ledger.document import account_id
+from models.ledger.document import account_id, spendable
 from models.ledger.telling import tell_changed
-from models.payments.document import payment_id, to_payment
+from models.payments.document import LIFE, end_of, new_payment, to_payment
 from models.payments.store import PaymentStore
 from providers.payments import Charge, PaymentProvider
 from realtime.publisher import Publisher
@@ -28,6 +37,18 @@ from storage.mongo import Again, Database, Document, Transaction
 
 CODE = "payment"
 CONFIRM = "payment.confirm"
+EXPIRE = "payment.expire"
+BALANCE = "balance"
+PENDING_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A payment that has succeeded; without transfers if it had before."""
+
+    payment: Document
+    transfers: list[Document]
+    accounts: list[Document]
 
 
 class Payments:
@@ -45,47 +66,101 @@ class Payments:
         self._publisher = publisher
 
     async def pay(self, context: Context, payload: contract.Pay) -> contract.PaymentData:
-        provider = self._providers.get(payload.method)
-        if provider is None:
-            raise invalid("method", f"is none of {', '.join(sorted(self._providers))}")
-        amount, currency = payload.amount.amount, payload.amount.currency
-        identifier, print_ = (
-            payment_id(context.user_id, payload.client_id),
-            fingerprint(amount, currency, payload.method),
-        )
-        payment = await self._store.find(identifier)
-        known = payment is not None
-        if payment is None:
-            await self._check_owed(context.user_id, amount, currency)
-            at = now()
-            payment = {
-                "_id": identifier, "user_id": context.user_id, "amount": amount, "currency": currency,
-                "method": payload.method, "status": "pending", "reference": None, "checkout_url": None,
-                "transfer_id": None, "fingerprint": print_, "created_at": at, "updated_at": at,
-            }  # fmt: skip
-            if not await self._store.insert(payment):
-                payment = await self._require(identifier)  # the same, at the same moment
-        if payment["fingerprint"] != print_:
+        if payload.method != BALANCE and payload.method not in self._providers:
+            raise invalid("method", f"is none of {', '.join(sorted([*self._providers, BALANCE]))}")
+        wanted = new_payment(context.user_id, payload, now())
+
+        async def work(session: Transaction) -> tuple[Document, Booked | None]:
+            known = await self._store.find(wanted["_id"], session)
+            if known is not None:
+                return known, None
+            await self._store.take_turn(context.user_id, session)
+            await self._check(wanted, session)
+            await self._store.insert(wanted, session)
+            if payload.method == BALANCE:
+                booked = await self._book(wanted, context.user_id, session)
+                return booked.payment, booked
+            await self._jobs.add(EXPIRE, {"payment_id": wanted["_id"]}, session, wanted["expires_at"])
+            return wanted, None
+
+        async with self._ledger.turn([_payable(wanted)]):
+            payment, booked = await self._database.transact(work)
+        if payment["fingerprint"] != wanted["fingerprint"]:
             raise ParleyError("idempotency_mismatch")
-        if payment["reference"] is None:  # the first time, or the first time came no further
-            started = await provider.start(Charge(identifier, context.user_id, amount, currency))
-            fields = {"reference": started.reference, "checkout_url": started.checkout_url}
-            payment = await self._store.change(payment, fields) or await self._require(identifier)
+        known = payment is not wanted and booked is None
+        if booked is not None:
+            await self._tell_booked(booked, context.origin)
+        elif known and _lapsed(payment, now()):
+            payment = await self._expire(payment["_id"])
+        if payment["status"] == "pending" and payment["reference"] is None:  # the first time came no further
+            payment = await self._start(payment)
         data = contract.PaymentData(payment=to_payment(payment))
         if known:
             data.duplicate = True
         return data
 
-    async def _check_owed(self, user_id: str, amount: int, currency: str) -> None:
-        account = await self._ledger.account(account_id(user_id, currency, "payable"))
-        owed = max(0, account["debits_posted"] - account["credits_posted"])
-        if amount > owed:
-            raise ParleyError("amount_exceeded", details={"available": owed, "currency": currency})
+    async def _check(self, wanted: Document, session: Transaction) -> None:
+        """Whether so much can still be paid, and in this way."""
+        at = now()
+        found = await self._store.pending(wanted["user_id"], at - LIFE, session)
+        pending = [payment for payment in found if not _lapsed(payment, at)]
+        if wanted["method"] != BALANCE and len(pending) >= PENDING_MAX:
+            details = {"pending": len(pending), "max": PENDING_MAX}
+            raise ParleyError("too_many_pending", details=details)
+        account = await self._ledger.account(_payable(wanted), session)
+        coming = sum(payment["amount"] for payment in pending if payment["currency"] == wanted["currency"])
+        left = max(0, account["debits_posted"] - account["credits_posted"] - coming)
+        if wanted["method"] == BALANCE:
+            left = min(left, spendable(await self._ledger.account(_source(wanted), session)))
+        if wanted["amount"] > left:
+            raise ParleyError("amount_exceeded", details={"available": left, "currency": wanted["currency"]})
+
+    async def _start(self, payment: Document) -> Document:
+        """If the provider fails, the payment stays as it is, and a repeat asks again."""
+        charge = Charge(payment["_id"], payment["user_id"], payment["amount"], payment["currency"])
+        started = await self._providers[payment["method"]].start(charge)
+        end = payment["created_at"] + LIFE
+        fields = {"reference": started.reference, "checkout_url": started.checkout_url, "expires_at": end}
+
+        async def work(session: Transaction) -> Document:
+            current = await self._require(payment["_id"], session)
+            if current["status"] != "pending" or current["reference"] is not None:
+                return current
+            await self._jobs.add(EXPIRE, {"payment_id": payment["_id"]}, session, end)
+            return await self._change(current, fields, session)
+
+        return await self._database.transact(work)
 
     async def _require(self, identifier: str, session: Transaction | None = None) -> Document:
         payment = await self._store.find(identifier, session)
         if payment is None:
             raise ParleyError("not_found", "There is no such payment.")
+        return payment
+
+    async def _change(self, payment: Document, fields: dict[str, Any], session: Transaction) -> Document:
+        changed = await self._store.change(payment, fields, session)
+        if changed is None:
+            raise Again
+        return changed
+
+    # When nobody completes it
+
+    async def expire(self, what: dict[str, Any]) -> None:
+        """The job of a payment's end: {"payment_id"}."""
+        await self._expire(what["payment_id"])
+
+    async def _expire(self, identifier: str) -> Document:
+        """The payment, which has expired now if it was pending and its time is over."""
+
+        async def work(session: Transaction) -> tuple[Document, bool]:
+            current = await self._require(identifier, session)
+            if current["status"] != "pending" or not _lapsed(current, now()):
+                return current, False
+            return await self._change(current, {"status": "expired", "updated_at": now()}, session), True
+
+        payment, ended = await self._database.transact(work)
+        if ended:
+            await self._tell(payment, None)
         return payment
 
     # What providers say
@@ -107,37 +182,56 @@ class Payments:
     async def succeeded(self, identifier: str, by: str) -> contract.Payment:
         """The money is there."""
         payment = await self._require(identifier)
-        user_account = account_id(payment["user_id"], payment["currency"], "payable")
-        clearing = account_id(f"provider.{payment['method']}", payment["currency"], "clearing")
-        wanted = Draft(
-            key=f"{CODE}:{identifier}", kind="single", code=CODE, by=by, debit=clearing, credit=user_account,
-            amount=payment["amount"], about={"payment_id": identifier},
-        )  # fmt: skip
 
-        async def work(session: Transaction) -> tuple[Document, list[Document], Document | None]:
+        async def work(session: Transaction) -> Booked:
             current = await self._require(identifier, session)
             if current["status"] == "succeeded":
-                return current, [], None
-            (transfer,), accounts = await self._ledger.apply([wanted], session)
-            fields = {"status": "succeeded", "transfer_id": transfer["_id"], "updated_at": now()}
-            changed = await self._store.change(current, fields, session)
-            if changed is None:
-                raise Again
-            return changed, accounts, transfer
+                return Booked(current, [], [])
+            return await self._book(current, by, session)
 
-        async with self._ledger.turn([user_account, clearing]):
-            payment, accounts, transfer = await self._database.transact(work)
-        view = to_payment(payment)
-        if transfer is not None:
-            told = contract.PaymentData(payment=view)
-            await self._publisher.publish(contract.PAYMENT_EVENT, [user_room(payment["user_id"])], told)
-            await tell_changed(self._publisher, accounts, transfer)
-        return view
+        async with self._ledger.turn([_payable(payment), _source(payment)]):
+            booked = await self._database.transact(work)
+        if booked.transfers:
+            await self._tell_booked(booked, None)
+        return to_payment(booked.payment)
+
+    async def _book(self, payment: Document, by: str, session: Transaction) -> Booked:
+        draft = Draft(
+            key=f"{CODE}:{payment['_id']}", kind="single", code=CODE, by=by, debit=_source(payment),
+            credit=_payable(payment), amount=payment["amount"], about={"payment_id": payment["_id"]},
+        )  # fmt: skip
+        transfers, accounts = await self._ledger.apply([draft], session)
+        fields = {"status": "succeeded", "transfer_id": transfers[0]["_id"], "updated_at": now()}
+        return Booked(await self._change(payment, fields, session), transfers, accounts)
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:
         require_administrator(context)
         _check_console(await self._require(payload.payment_id))
         return await self.succeeded(payload.payment_id, context.user_id)
+
+    async def _tell_booked(self, booked: Booked, origin: str | None) -> None:
+        await self._tell(booked.payment, origin)
+        transfer, *moves = booked.transfers
+        await tell_changed(self._publisher, booked.accounts, transfer, moves)
+
+    async def _tell(self, payment: Document, origin: str | None) -> None:
+        told = contract.PaymentData(payment=to_payment(payment))
+        await self._publisher.publish(contract.PAYMENT_EVENT, [user_room(payment["user_id"])], told, origin=origin)
+
+
+def _lapsed(payment: Document, at: datetime) -> bool:
+    return end_of(payment) <= at
+
+
+def _payable(payment: Document) -> str:
+    return account_id(payment["user_id"], payment["currency"], "payable")
+
+
+def _source(payment: Document) -> str:
+    """Where the money comes from: what the provider has of ours, or the user's own credit balance."""
+    if payment["method"] == BALANCE:
+        return account_id(payment["user_id"], payment["currency"], "credit_balance")
+    return account_id(f"provider.{payment['method']}", payment["currency"], "clearing")
 
 
 def _check_console(payment: Document) -> None:

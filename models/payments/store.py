@@ -1,28 +1,42 @@
-"""The payments collection."""
+"""The payments collection, and the turns that payments of a user take."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from storage.mongo import Database, Document, Transaction
+from storage.mongo import Again, Database, Document, Transaction
 
 
 class PaymentStore:
     def __init__(self, database: Database) -> None:
         self._payments = database.collection("payments")
+        self._turns = database.collection("payment_turns")
 
-    async def insert(self, document: Document) -> bool:
-        """False if it is there already."""
+    async def take_turn(self, user_id: str, session: Transaction) -> None:
+        """Of the transactions of a user that do this at once one commits, and the others are done again."""
         try:
-            await self._payments.insert_one(document)
-        except DuplicateKeyError:
-            return False
-        return True
+            await self._turns.update_one({"_id": user_id}, {"$inc": {"count": 1}}, upsert=True, session=session)
+        except DuplicateKeyError as error:
+            raise Again from error
+
+    async def insert(self, document: Document, session: Transaction) -> None:
+        """Raises Again if it is there by now."""
+        try:
+            await self._payments.insert_one(document, session=session)
+        except DuplicateKeyError as error:
+            raise Again from error
 
     async def find(self, identifier: str, session: Transaction | None = None) -> Document | None:
         found: Document | None = await self._payments.find_one({"_id": identifier}, session=session)
+        return found
+
+    async def pending(self, user_id: str, since: datetime, session: Transaction) -> list[Document]:
+        """Those begun after `since`."""
+        query = {"user_id": user_id, "status": "pending", "created_at": {"$gt": since}}
+        found: list[Document] = await self._payments.find(query, session=session).to_list(None)
         return found
 
     async def change(

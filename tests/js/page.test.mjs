@@ -130,6 +130,17 @@ async function giveCredit(userId, amount) {
   await rest("PUT", `/admin/users/${userId}/credit-limit`, { amount, currency: "USD", reason: "for the test" }, tokens.access_token);
 }
 
+/** Left pays what they owe, an administrator confirms it, and right gives a part of it back. */
+async function payAndGiveBack(page, paid, back) {
+  const [left, right] = await Promise.all(SLOTS.map((slot) => page.evaluate((name) => JSON.parse(localStorage.getItem(name)).tokens.access_token, `parley.${slot}`)));
+  const admin = (await rest("POST", "/auth/login", { email: process.env.ADMIN_EMAIL, password: process.env.ADMIN_PASSWORD })).tokens.access_token;
+  const payment = await rest("POST", "/finance/payments", { client_id: "pay", amount: { amount: paid, currency: "USD" }, method: "console" }, left);
+  await rest("POST", `/admin/payments/${payment.id}/confirm`, {}, admin);
+  const { items } = await rest("GET", "/finance/statement?limit=50", undefined, left);
+  const { transfer } = items.find((entry) => entry.transfer.kind === "post");
+  await rest("POST", "/finance/refunds", { transfer_id: transfer.id, client_id: "back", amount: back }, right);
+}
+
 async function shot(page, name) {
   if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`), animations: "disabled" });
 }
@@ -302,6 +313,10 @@ test("a haggle of four rounds ends in a deal on credit, which both see and the b
   await card(page, "left", "pending").getByTestId("offer-error").filter({ hasText: "credit limit" }).waitFor();
   await card(page, "right", "pending").getByTestId("offer-withdraw").click();
   for (const slot of SLOTS) await card(page, slot, "withdrawn").waitFor();
+  await payAndGiveBack(page, 732_400, 100_000);
+  await credit(page, "left", "$0.00 held, $0.00 owed, $10,000.00 of $10,000.00 available, $1,000.00 credit balance");
+  await page.reload();
+  await credit(page, "left", "$1,000.00 credit balance");
   clean(page);
   await page.context().close();
 });

@@ -42,6 +42,11 @@ def won(days_ago: float) -> list[Entry]:
     return [("credit", hold), ("credit", {**entry("credit", 1, 100, "post", "dispute")[1], "pending_id": "t_hold"})]
 
 
+def moved(days_ago: float, amount: int) -> Entry:
+    """To the credit balance."""
+    return entry("debit", days_ago, amount, "single", "credit_balance")
+
+
 LOST = entry("credit", 5, 100, "void", "dispute")
 
 
@@ -65,6 +70,21 @@ LOST = entry("credit", 5, 100, "void", "dispute")
         (account(500, 0), [deal(10), *won(10)], (), None, 500),
         (account(500, 0), [deal(60), refunded(60, 50), paid(40, 50)], (0, 0, 0), 100, 100),
         (account(500, 0), [deal(60), refunded(60, 50), paid(20, 50)], (0, 50, 0), 50, 50),
+        (
+            account(500, 0),
+            [deal(60), paid(40), paid(39), moved(39, 100), paid(38), moved(38, 100)],
+            (0, 0, 0),
+            100,
+            200,
+        ),
+        (
+            account(500, 0),
+            [deal(60), paid(50), deal(40), refunded(40), paid(30, 150), moved(30, 150)],
+            (0, 0, 0),
+            100,
+            200,
+        ),
+        (account(500, 0), [deal(60), moved(50, 10), paid(20), moved(10, 40)], (0, 50, 0), 50, 60),
     ],
 )
 def test_the_table(

@@ -1,7 +1,9 @@
 """Random transfers, many at once, from two ledgers as two processes have them: no invariant is ever broken.
 
-A step is a handful of commands that run concurrently. What they answered, and nothing else, says what the balances must
-be afterwards; the ledger's own proof must hold too. That the machine finds what it is for is shown by planted bugs.
+A step is a handful of commands that run concurrently. What they answered says what the balances must be afterwards,
+together with what moved to credit balances: that depends on which of them came first, so it is read, and must follow
+from what was answered and leave nobody below zero. The ledger's own proof must hold too. That the machine finds what it
+is for is shown by planted bugs.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from models.jobs.store import JobStore
 from models.ledger import book as book_module
 from models.ledger.actions import Ledger
 from models.ledger.book import Book, Draft
-from models.ledger.document import BALANCES, INDEXES, account_id
+from models.ledger.document import BALANCES, INDEXES, TO_BALANCE, account_id, balance_of
 from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
 from realtime.bus import MemoryBus
@@ -37,7 +39,23 @@ DECLARED = {"credit_limit_exceeded", "hold_closed", "amount_exceeded", "idempote
 EXAMPLES = int(os.environ.get("PARLEY_EXAMPLES", "20"))
 LIMITS = (0, 50, 400, 100_000)
 COMMAND = st.tuples(
-    st.sampled_from(["pending", "pending", "single", "post", "post", "void", "repeat", "limit"]),
+    st.sampled_from(
+        [
+            "pending",
+            "pending",
+            "single",
+            "post",
+            "post",
+            "void",
+            "repeat",
+            "limit",
+            "pay",
+            "pay",
+            "spend",
+            "refund",
+            "dispute",
+        ]
+    ),
     st.integers(0, 1),  # which ledger
     st.integers(0, 2),  # which buyer
     st.integers(0, 1),  # which seller
@@ -74,6 +92,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.owners = [f"buyer{number}.{tag}" for number in range(3)]
         self.buyers = [account_id(owner, "USD", "payable") for owner in self.owners]
         self.sellers = [account_id(f"seller{number}.{tag}", "USD", "receivable") for number in range(2)]
+        self.balances = [balance_of(buyer) for buyer in self.buyers]
+        self.clearing = account_id(f"provider.{tag}", "USD", "clearing")
         self.drafts: list[Draft] = []
         self.done: dict[str, Document] = {}
         for owner, limit in zip(self.owners, limits, strict=True):
@@ -96,10 +116,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def _draft(self, kind: str, buyer: int, seller: int, amount: int, back: int) -> Draft | None:
         if kind == "repeat":
             return self.drafts[-1 - back % len(self.drafts)] if self.drafts else None
-        draft = Draft(key=secrets.token_hex(8), kind=kind, code="offer", by="x", amount=amount)  # type: ignore[arg-type]
-        if kind in ("pending", "single"):
-            draft = replace(draft, debit=self.buyers[buyer], credit=self.sellers[seller])
+        ways = {
+            "pending": ("pending", self.buyers[buyer], self.sellers[seller]),
+            "single": ("single", self.buyers[buyer], self.sellers[seller]),
+            "pay": ("single", self.clearing, self.buyers[buyer]),
+            "spend": ("single", self.balances[buyer], self.buyers[buyer]),
+            "refund": ("single", self.sellers[seller], self.buyers[buyer]),
+            "dispute": ("pending", self.sellers[seller], self.buyers[buyer]),
+        }
+        draft = Draft(key=secrets.token_hex(8), kind="single", code="offer", by="x", amount=amount)
+        if kind in ways:
+            of_ledger, debit, credit = ways[kind]
+            draft = replace(draft, kind=of_ledger, debit=debit, credit=credit)  # type: ignore[arg-type]
         else:
+            draft = replace(draft, kind=kind)  # type: ignore[arg-type]
             held = [one.id for one in self.drafts if one.kind == "pending"]
             if not held:
                 return None
@@ -129,10 +159,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def balances_are_what_was_answered(self) -> None:
         if not hasattr(self, "buyers"):
             return
-        expected = {account: Counter[str]() for account in (*self.buyers, *self.sellers)}
+        accounts = (*self.buyers, *self.sellers, *self.balances, self.clearing)
+        expected = {account: Counter[str]() for account in accounts}
         ends = Counter(one["pending_id"] for one in self.done.values() if one["pending_id"] is not None)
         assert all(count == 1 for count in ends.values()), "a hold was ended twice"
-        for transfer in self.done.values():
+        moves = self.table.run(self._moves())
+        assert len({move["about"]["transfer_id"] for move in moves} & self.done.keys()) == len(moves), "out of nothing"
+        for transfer in (*self.done.values(), *moves):
             for side in ("debit", "credit"):
                 count = expected[transfer[side]["account"]]
                 count[f"{side}s_pending"] += transfer["amount"] if transfer["kind"] == "pending" else 0
@@ -140,12 +173,22 @@ class LedgerMachine(RuleBasedStateMachine):
                 count[f"{side}s_posted"] += transfer["amount"] if transfer["kind"] in ("single", "post") else 0
         self.table.run(self._check(expected))
 
+    async def _moves(self) -> list[Document]:
+        """What moved to credit balances."""
+        query = {"code": TO_BALANCE, "debit.account": {"$in": self.buyers}}
+        found: list[Document] = await self.table.database.collection("ledger_transfers").find(query).to_list(None)
+        return found
+
     async def _check(self, expected: dict[str, Counter[str]]) -> None:
         for account in await self.table.store.accounts(list(expected)):
+            owed = account["debits_posted"] - account["credits_posted"]
+            assert owed >= 0 or account["purpose"] != "payable"
+            assert owed <= 0 or account["purpose"] != "credit_balance"
             assert {name: account[name] for name in BALANCES} == {
                 name: expected[account["_id"]][name] for name in BALANCES
             }
-        assert (await verify(self.table.store, list(expected))).problems == []
+        report = await verify(self.table.store, list(expected))
+        assert report.problems + report.mended == []
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +227,15 @@ def _half_of_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book_module, "_moves", moves)
 
 
-@pytest.mark.parametrize("plant", [_no_limit, _half_of_a_hold])
+def _overpaid_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "surplus", lambda account: 0)
+
+
+def _balances_without_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "_check_spendable", lambda account, amount: None)
+
+
+@pytest.mark.parametrize("plant", [_no_limit, _half_of_a_hold, _overpaid_accounts, _balances_without_a_floor])
 def test_a_planted_bug_is_found(table: Table, plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises((AssertionError, FlakyFailure)):  # the same commands meet in another way when run again

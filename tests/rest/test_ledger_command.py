@@ -6,15 +6,18 @@ import subprocess
 import sys
 
 from bench.processes import ROOT
+from models.ledger.book import Draft
+from models.ledger.document import account_id
 from settings import Settings
+from tests.models.test_overpaid import plant
 from tests.socket.test_offers import Deal, item
 from tests.support import SECRET, Crowd, serving
 
 
-def verify(settings: Settings, mongo_url: str) -> tuple[int, str]:
+def verify(settings: Settings, mongo_url: str, command: str = "verify") -> tuple[int, str]:
     env = {"MONGO_URL": mongo_url, "MONGO_DB": settings.mongo_db, "JWT_SECRET": SECRET, "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-m", "models.ledger", "verify"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    arguments = [sys.executable, "-m", "models.ledger", command]
+    done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -41,4 +44,35 @@ async def test_it_proves_a_whole_ledger_and_names_what_is_wrong(settings: Settin
         code, text = verify(settings, mongo_url)
         assert code == 1
         assert f"WRONG: transfer {deals[1]['hold_id']} was changed" in text
+        await crowd.close()
+
+
+async def test_it_finds_what_an_old_version_let_be_overpaid_and_mends_it(settings: Settings, mongo_url: str) -> None:
+    """Three payments of 600 for one debt of 600, with hashes and balances that are right."""
+    async with serving(settings, mongo_url) as (server, url):
+        crowd = Crowd(url)
+        ada, ben, conversation = await crowd.pair()
+        await server.domain.ledger.set_limit(ben.account.id, "USD", 5_000, "admin", "a test")
+        deal = Deal(server, ada, ben, conversation)
+        await deal.step(ada, await deal.step(ben, await deal.offer(items=[item(600, 1)]), "accept"), "fulfil")
+        owing = account_id(ben.account.id, "USD", "payable")
+        paid = [
+            Draft(
+                key=f"payment:{number}", kind="single", code="payment", by="operator", amount=600, credit=owing,
+                debit=account_id("provider.console", "USD", "clearing"),
+            )
+            for number in range(3)
+        ]  # fmt: skip
+        await plant(server.database, paid)
+        code, text = verify(settings, mongo_url)
+        assert code == 1, text
+        assert f"WRONG: account {owing} owes -1200: overpaid" in text
+        assert "1 problems" in text
+        code, text = verify(settings, mongo_url, "mend")
+        assert code == 0, text
+        assert f"account {owing}: 1200 moved to {ben.account.id}:USD:credit_balance" in text
+        code, text = verify(settings, mongo_url)
+        assert code == 0, text
+        assert f"mended: account {owing} owed -600" in text
+        assert await deal.credit(purpose="credit_balance") == (0, 1_200, 0)
         await crowd.close()
