@@ -66,7 +66,9 @@ class CreateOffer(Payload):
 
 
 class RespondOffer(Payload):
-    """`items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name."""
+    """`items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name: without
+    `expires_in_s` it expires at the same moment as the offer it answers. Null is the same as not named.
+    """
 
     offer_id: Id
     version: Version

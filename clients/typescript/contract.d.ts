@@ -809,7 +809,8 @@ export interface ResolveDispute {
   outcome: "lost" | "won";
 }
 
-/** `items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name. */
+/** `items`, `terms` and `expires_in_s` belong to a counter-offer, which keeps what it does not name: without
+    `expires_in_s` it expires at the same moment as the offer it answers. Null is the same as not named. */
 export interface RespondOffer {
   offer_id: string;
   version: number;

@@ -63,11 +63,11 @@ export class OfferSheet {
       const each = decimal(item.total.amount / item.quantity, this.currency);
       return { item, each, quantity: { value: item.quantity }, price: priceBox(this.currency, each) };
     });
-    const expiry = expiryBox();
+    const expiry = keptExpiryBox();
     const note = text("note", { maxlength: 1000 });
     const lines = this.lines.map(({ item, price }) => label(`${item.quantity.toLocaleString()}${item.unit ? ` ${item.unit}` : ""} × ${item.title}, each`, price));
     this.#open("Make a counter-offer", "Send the counter-offer", opener, this.lines[0].price, [...lines, label("Good for", expiry), label("Note", note)],
-      () => send({ items: this.lines.map((line) => this.#repriced(line)), expires_in_s: Number(expiry.value), ...filled({ note }) }));
+      () => send({ items: this.lines.map((line) => this.#repriced(line)), ...(expiry.value && { expires_in_s: Number(expiry.value) }), ...filled({ note }) }));
   }
 
   close() {
@@ -168,5 +168,8 @@ function select(name, options, value) {
 }
 
 const expiryBox = () => select("expiry", EXPIRY, String(72 * HOUR));
+
+/** For a counter-offer, which expires when the offer it answers does unless a time is chosen. */
+const keptExpiryBox = () => select("expiry", { "": "As long as before", ...EXPIRY }, "");
 
 const filled = (boxes) => Object.fromEntries(Object.entries(boxes).map(([name, box]) => [name, box.value.trim()]).filter(([, value]) => value));

@@ -84,9 +84,9 @@ class Offers:
                 changes["items"], changes["total"] = price(payload.items)
             if payload.terms is not None:
                 changes["terms"] = payload.terms
-            expires_in_s = payload.expires_in_s or contract.EXPIRES_IN_DEFAULT_S
-            changes["expires_at"] = now() + timedelta(seconds=expires_in_s)
-            if payload.items is None and payload.terms is None and payload.expires_in_s is None:
+            if payload.expires_in_s is not None:
+                changes["expires_at"] = now() + timedelta(seconds=payload.expires_in_s)
+            if not changes:
                 raise invalid("items", "a counter-offer changes items, terms or expires_in_s")
         else:
             for name in ("items", "terms", "expires_in_s"):
@@ -162,7 +162,8 @@ class Offers:
         if "total" in wish.changes and wish.changes["total"]["currency"] != offer["total"]["currency"]:
             raise invalid("items", f"the offer is in {offer['total']['currency']}")
         try:
-            self._steps.check(offer, wish)  # again in the transaction; what is refused anyway need not wait for one
+            # Again in the transaction; what is refused anyway need not wait for one.
+            self._steps.check(offer, wish, now())
             stepped, moved = await self._steps.take(offer, wish)
         except ClientIdTaken:
             return await self._repeat(context, wish.client_id, wish.fingerprint)
@@ -197,7 +198,6 @@ class Offers:
             wish.changes["items"], wish.changes["total"] = reprice(offer["items"], decision.prices)
             if wish.changes["total"]["amount"] > TOTAL_MAX:
                 return
-            wish.changes["expires_at"] = now() + timedelta(seconds=contract.EXPIRES_IN_DEFAULT_S)
         await self._by_itself(offer, wish)
 
     async def _by_itself(self, offer: Document, wish: Wish) -> None:

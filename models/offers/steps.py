@@ -10,6 +10,7 @@ the others are told what the offer is now.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -115,9 +116,9 @@ class Steps:
         if conversation is None or not set(offer["party_ids"]) <= set(conversation["participant_ids"]):
             raise ParleyError("not_a_participant", "One of the two is not in the conversation any more.")
 
-    def check(self, offer: Document, wish: Wish) -> contract.Status:
-        """The state that the step leads to. Raises, with the offer as it is, if it may not be taken."""
-        state = status_at(offer, now())
+    def check(self, offer: Document, wish: Wish, at: datetime) -> contract.Status:
+        """The state that the step leads to. Raises, with the offer as it is, if it may not be taken at that moment."""
+        state = status_at(offer, at)
         if wish.action == "expire":
             if offer["status"] == "pending" and state != "expired":
                 raise ParleyError("conflict", "The offer has not expired yet.")
@@ -138,8 +139,9 @@ class Steps:
         self, offer: Document, wish: Wish, session: Transaction
     ) -> tuple[Document, Moved | None]:  # fmt: skip
         """(the offer after the step, what was moved for it)."""
-        status = self.check(offer, wish)
+        # One moment for the check and the step: a counter-offer that keeps its expiry must not be written after it.
         at = max(now(), offer["updated_at"])
+        status = self.check(offer, wish, at)
         awaiting = other_party(offer, wish.by) if status == "pending" else None
         fields: dict[str, Any] = {
             **wish.changes, "status": status, "version": offer["version"] + 1, "awaiting_user_id": awaiting,

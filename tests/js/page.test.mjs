@@ -93,7 +93,7 @@ async function onTable(page, version, status, total) {
   }
 }
 
-async function makeOffer(page, slot, items, settlement) {
+async function makeOffer(page, slot, items, { settlement, expiry } = {}) {
   await page.getByTestId(`make-offer-${slot}`).click();
   const sheet = page.getByTestId(`offer-sheet-${slot}`);
   for (const [i, [title, quantity, price]] of items.entries()) {
@@ -102,6 +102,7 @@ async function makeOffer(page, slot, items, settlement) {
     await sheet.getByTestId("item-quantity").nth(i).fill(String(quantity));
     await sheet.getByTestId("item-price").nth(i).fill(price);
   }
+  if (expiry) await sheet.getByTestId("offer-expiry").selectOption(expiry);
   if (settlement) assert.equal(await sheet.getByTestId("offer-settlement").inputValue(), settlement);
   await sheet.getByTestId("offer-submit").click();
   await sheet.waitFor({ state: "hidden" });
@@ -308,7 +309,7 @@ test("a haggle of four rounds ends in a deal on credit, which both see and the b
   await onTable(page, 5, "fulfilled", "$7,324.00");
   await credit(page, "left", "$0.00 held, $7,324.00 owed, $2,676.00 of $10,000.00 available");
 
-  await makeOffer(page, "right", [["Washed Yirgacheffe, kg", 600, "6.00"]], "credit"); // more than is left
+  await makeOffer(page, "right", [["Washed Yirgacheffe, kg", 600, "6.00"]], { settlement: "credit" }); // more than is left
   await card(page, "left", "pending").getByTestId("offer-accept").click();
   await card(page, "left", "pending").getByTestId("offer-error").filter({ hasText: "credit limit" }).waitFor();
   await card(page, "right", "pending").getByTestId("offer-withdraw").click();
@@ -346,13 +347,14 @@ test("a deal is cancelled by the second press, and its hold released", async () 
 test("an answer to a stale version shows the offer as it is now", async () => {
   const page = await open();
   await startDemo(page);
-  await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]]);
+  await makeOffer(page, "left", [["Cupping spoon", 10, "4.00"]], { expiry: "1 hour" });
   await onTable(page, 1, "pending", "$40.00");
   const deaf = await open({ like: page, deaf: true }); // the same two people, elsewhere
   await onTable(deaf, 1, "pending", "$40.00");
   await counter(page, "right", ["6.00"]);
   await counter(page, "left", ["5.00"]);
   await onTable(page, 3, "pending", "$50.00");
+  for (const slot of SLOTS) await card(page, slot).getByTestId("offer-countdown").filter({ hasText: /^5\d:\d\d left$/ }).waitFor(); // of the hour
   await onTable(deaf, 1, "pending", "$40.00");
   await card(deaf, "right").getByTestId("offer-accept").click();
   await card(deaf, "right").getByTestId("offer-error").filter({ hasText: "changed meanwhile" }).waitFor();

@@ -44,6 +44,7 @@ DECLARED = {
 }  # fmt: skip
 NEXT = {(step.state, step.action): step.next for step in STEPS}
 LIMIT = 1_000
+SLACK_S = 15.0  # a step may wait for others between the moment its expiry is reckoned from and its own
 COMMAND = st.tuples(
     st.sampled_from(["create", "accept", "accept", "decline", "counter", "counter", "withdraw", "fulfil", "cancel"]),
     st.integers(0, 1),  # on which server
@@ -51,6 +52,7 @@ COMMAND = st.tuples(
     st.integers(0, 3),  # which offer, from the last
     st.integers(0, 5),  # 0: names the version before
     st.integers(1, 400),  # the price
+    st.sampled_from([None, None, 600, 7_200]),  # for how long, where that is named
 )
 
 
@@ -59,6 +61,7 @@ class Done:
     """A step that was acknowledged as done."""
 
     named: int
+    expires_in_s: int | None
     offer: contract.Offer
 
 
@@ -101,10 +104,10 @@ class OfferMachine(RuleBasedStateMachine):
         self.conversation_id = (await domain.chat.membership.create(self.people[0], made)).conversation.id
 
     @rule(commands=st.lists(COMMAND, min_size=1, max_size=8))
-    def together(self, commands: list[tuple[Any, int, int, int, int, int]]) -> None:
+    def together(self, commands: list[tuple[Any, int, int, int, int, int, int | None]]) -> None:
         self.table.run(self._together(commands))
 
-    async def _together(self, commands: list[tuple[Any, int, int, int, int, int]]) -> None:
+    async def _together(self, commands: list[tuple[Any, int, int, int, int, int, int | None]]) -> None:
         works = [self._command(*command) for command in commands]
         answers = await asyncio.gather(*works)
         for answer in answers:
@@ -112,14 +115,18 @@ class OfferMachine(RuleBasedStateMachine):
                 self.done.append(answer)
                 self.versions[answer.offer.id] = max(answer.offer.version, self.versions.get(answer.offer.id, 0))
 
-    async def _command(self, action: Any, server: int, by: int, back: int, early: int, price: int) -> Done | None:
+    async def _command(
+        self, action: Any, server: int, by: int, back: int, early: int, price: int, expires_in_s: int | None
+    ) -> Done | None:
         offers, context = self.table.servers[server].domain.offers, self.people[by]
         items = [{"title": "Water", "quantity": 1, "unit_price": {"amount": price, "currency": "USD"}}]
         fields: dict[str, Any] = {"client_id": f"{next(self.numbers)}"}
+        lasting = {} if expires_in_s is None else {"expires_in_s": expires_in_s}
         work: Any
         named = 0
         if action == "create" or not self.versions:
             fields |= {"conversation_id": self.conversation_id, "items": items, "settlement": "credit", "side": "buy"}
+            fields |= lasting
             work = offers.create(context, msgspec.convert(fields, contract.CreateOffer))
         else:
             offer_id, version = list(self.versions.items())[-1 - back % len(self.versions)]
@@ -130,10 +137,10 @@ class OfferMachine(RuleBasedStateMachine):
             elif action == "cancel":
                 work = offers.cancel(context, msgspec.convert(fields, contract.CancelOffer))
             else:
-                fields |= {"action": action} | ({"items": items} if action == "counter" else {})
+                fields |= {"action": action} | ({"items": items, **lasting} if action == "counter" else {})
                 work = offers.respond(context, msgspec.convert(fields, contract.RespondOffer))
         try:
-            return Done(named, (await work).offer)
+            return Done(named, expires_in_s, (await work).offer)
         except ParleyError as error:
             if error.code not in DECLARED:
                 raise
@@ -152,6 +159,7 @@ class OfferMachine(RuleBasedStateMachine):
         assert sorted(acknowledged) == sorted(steps), "one step a version, each of them acknowledged"
         for done in self.done:
             assert done.offer.version == done.named + 1, "a step that named another version"
+            self._check_expiry(done, steps)
         for offer in stored:
             state = "pending"
             for step in offer["history"][1:]:
@@ -163,6 +171,16 @@ class OfferMachine(RuleBasedStateMachine):
         assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
         assert sorted((one.offer_id, one.version) for one in told if one) == sorted(steps)
         await self._check_money(server)
+
+    @staticmethod
+    def _check_expiry(done: Done, steps: dict[tuple[str, int], Document]) -> None:
+        """It lasts as long as the step said; one that said nothing, or cannot, leaves the expiry as it was."""
+        step = steps[done.offer.id, done.offer.version]
+        if step["action"] == "create" or (step["action"] == "counter" and done.expires_in_s is not None):
+            named_s = done.expires_in_s or contract.EXPIRES_IN_DEFAULT_S
+            assert abs((step["expires_at"] - step["at"]).total_seconds() - named_s) < SLACK_S
+        else:
+            assert step["expires_at"] == steps[done.offer.id, done.offer.version - 1]["expires_at"]
 
     async def _stored(self, server: Server) -> list[Document]:
         query = {"conversation_id": self.conversation_id}
