@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from datetime import datetime, timedelta
 
@@ -14,6 +12,7 @@ from contract.types import format_time
 from models.context import Context, now, require_administrator
 from models.finance.actions import Finance, moment
 from models.finance.risk import assess
+from models.finance.spreadsheet import to_csv
 from models.ledger.actions import Ledger
 from models.ledger.document import Side, account_id, owner_of, to_account, to_entry
 from models.users.actions import Users
@@ -58,23 +57,21 @@ class Reports:
         )
 
     async def statement_csv(self, context: Context, payload: contract.GetExport) -> str:
-        """At most ENTRIES_MAX lines, newest first."""
+        """At most ENTRIES_MAX lines, newest first, as a spreadsheet reads them."""
         identifier = account_id(context.user_id, payload.currency, payload.purpose)
         from_ = moment("from", payload.from_) if payload.from_ is not None else None
         to = moment("to", payload.to) if payload.to is not None else None
         first, last = await self._finance.between(identifier, from_, to)
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
+        rows: list[list[str | int]] = []
         for side, transfer in reversed(await self._entries(identifier, max(first, last - ENTRIES_MAX), last)):
             entry = to_entry(side, transfer)
             other = owner_of(transfer["credit" if side == "debit" else "debit"]["account"])
-            writer.writerow([
+            rows.append([
                 entry.seq, format_time(transfer["created_at"]), side, transfer["kind"], transfer["code"],
                 transfer["amount"], transfer["currency"], other, entry.owed, entry.held, transfer["_id"],
-                _harmless(transfer["note"]),
+                transfer["note"],
             ])  # fmt: skip
-        return text.getvalue()
+        return to_csv(COLUMNS, rows)
 
     async def _entries(self, identifier: str, after: int, up_to: int) -> list[tuple[Side, Document]]:
         """Oldest first."""
@@ -138,8 +135,3 @@ def _period(at: datetime, by: contract.Period) -> str:
     elif by == "month":
         day = day.replace(day=1)
     return day.isoformat()
-
-
-def _harmless(text: str) -> str:
-    """A spreadsheet runs what begins like a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

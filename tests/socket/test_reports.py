@@ -34,19 +34,23 @@ async def test_a_summary_by_period_and_by_counterparty(desk: Desk) -> None:
 
 
 async def test_a_statement_as_csv(desk: Desk) -> None:
-    await desk.correct("refund", "r1", amount=100, reason="=HYPERLINK(1)")
+    for number, reason in enumerate(("=1", "Zoë\n＝1; =1", "for 山田さん, thanks"), 1):
+        await desk.correct("refund", f"r{number}", amount=100, reason=reason)
     token = desk.ben.account.access_token
     async with desk.call._session.get(
         f"{desk.ben._rest.url}/api/v1/finance/statement.csv?currency=USD", headers={"Authorization": f"Bearer {token}"}
     ) as response:
-        assert response.content_type == "text/csv"
+        assert (response.content_type, response.charset) == ("text/csv", "utf-8")
         assert "statement-USD.csv" in response.headers["Content-Disposition"]
-        lines = list(csv.DictReader(io.StringIO(await response.text())))
+        content = await response.read()
+    assert content.startswith("\ufeff".encode()), "Excel reads it in the computer's own code page"
+    lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    assert [line["note"] for line in lines[:3]] == ["for 山田さん, thanks", "Zoë\n'＝1;' =1", "'=1"]
     assert [(line["side"], line["kind"], line["amount"], line["owed"], line["held"]) for line in lines] == [
+        ("credit", "single", "100", "700", "0"), ("credit", "single", "100", "800", "0"),
         ("credit", "single", "100", "900", "0"), ("debit", "post", "1000", "1000", "0"),
         ("debit", "pending", "1000", "0", "1000"),
     ]  # fmt: skip
-    assert lines[0]["note"] == "'=HYPERLINK(1)"
     assert lines[0]["counterparty"] == desk.ada.account.id
 
 
