@@ -146,8 +146,10 @@ class HistoryStep(Resource):
     at: Timestamp
 
 
-class Offer(Resource):
-    """`captured` is what fulfilling took, null before. `awaiting_user_id` is null once nobody has to answer."""
+class OfferState(Resource):
+    """An offer as it is now, without what led to it. `captured` is what fulfilling took, null before.
+    `awaiting_user_id` is null once nobody has to answer.
+    """
 
     id: str
     conversation_id: str
@@ -164,14 +166,28 @@ class Offer(Resource):
     expires_at: Timestamp
     hold_id: str | None
     captured: Money | None
-    history: list[HistoryStep]
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class Offer(OfferState):
+    """An OfferState with its `history`: each step that led to it, the last one last."""
+
+    history: list[HistoryStep]
 
 
 class OfferData(Resource):
     offer: Offer
     duplicate: bool | UnsetType = UNSET
+
+
+class OfferUpdate(Resource):
+    """`step` is the last of the offer's history, which `offer:get` has whole: up to 256 KiB, so it is not sent to
+    everybody at each step.
+    """
+
+    offer: OfferState
+    step: HistoryStep
 
 
 class OfferList(Resource):
@@ -205,7 +221,10 @@ CANCEL = Command(
 GET = Command("offer:get", "/offers", OfferTarget, OfferData, _READ, "One offer of the caller's.", _ACCESS)
 LIST = Command("offer:list", "/offers", ListOffers, OfferList, _READ, "The caller's offers, newest change first.")
 
-UPDATED = Event("offer:updated", "/offers", OfferData, "An offer is new or took a step; keep the highest version.")
+UPDATED = Event(
+    "offer:updated", "/offers", OfferUpdate,
+    "An offer is new or took this step. It comes without its history; keep the highest version.",
+)  # fmt: skip
 
 _OFFERS = "/api/v1/offers"
 _ONE = f"{_OFFERS}/{{offer_id}}"

@@ -565,7 +565,7 @@ export interface NotificationsRead {
   unread: number;
 }
 
-/** `captured` is what fulfilling took, null before. `awaiting_user_id` is null once nobody has to answer. */
+/** An OfferState with its `history`: each step that led to it, the last one last. */
 export interface Offer {
   id: string;
   conversation_id: string;
@@ -582,9 +582,9 @@ export interface Offer {
   expires_at: string;
   hold_id: string | null;
   captured: Money | null;
-  history: HistoryStep[];
   created_at: string;
   updated_at: string;
+  history: HistoryStep[];
 }
 
 export interface OfferData {
@@ -595,6 +595,28 @@ export interface OfferData {
 export interface OfferList {
   items: Offer[];
   next_cursor: string | null;
+}
+
+/** An offer as it is now, without what led to it. `captured` is what fulfilling took, null before.
+    `awaiting_user_id` is null once nobody has to answer. */
+export interface OfferState {
+  id: string;
+  conversation_id: string;
+  status: "accepted" | "cancelled" | "declined" | "expired" | "fulfilled" | "pending" | "withdrawn";
+  version: number;
+  buyer_id: string;
+  seller_id: string;
+  created_by: string;
+  awaiting_user_id: string | null;
+  items: PricedItem[];
+  total: Money;
+  terms: string | null;
+  settlement: "credit" | "none";
+  expires_at: string;
+  hold_id: string | null;
+  captured: Money | null;
+  created_at: string;
+  updated_at: string;
 }
 
 /** What a message of kind `offer` tells: the step that an offer took. `offer:get` has the offer. */
@@ -608,6 +630,13 @@ export interface OfferStep {
 
 export interface OfferTarget {
   offer_id: string;
+}
+
+/** `step` is the last of the offer's history, which `offer:get` has whole: up to 256 KiB, so it is not sent to
+    everybody at each step. */
+export interface OfferUpdate {
+  offer: OfferState;
+  step: HistoryStep;
 }
 
 /** `transfer_id`: a `post` that the caller paid by. */
@@ -1184,8 +1213,8 @@ export interface OffersEvents {
   "auth:expiring": (payload: AuthExpiring) => void;
   /** The session has ended; the server closes the connection next. */
   "auth:revoked": (payload: AuthRevoked) => void;
-  /** An offer is new or took a step; keep the highest version. */
-  "offer:updated": (payload: OfferData) => void;
+  /** An offer is new or took this step. It comes without its history; keep the highest version. */
+  "offer:updated": (payload: OfferUpdate) => void;
 }
 
 export interface FinanceCommands {

@@ -15,7 +15,7 @@ export class Deals {
   }
 
   event(name, payload) {
-    if (name === "offer:updated") this.host.dispatch({ type: "offer", offer: payload.offer });
+    if (name === "offer:updated") this.host.dispatch({ type: "offer", ...payload });
     else if (name === "finance:credit_changed") this.#credit(payload.account);
   }
 

@@ -63,7 +63,7 @@ export class OfferCard {
     this.row = row;
     const { offer, people, me } = row;
     const status = this.#status;
-    const last = offer.history.at(-1);
+    const last = offer.step;
     restyle(this.el, ["row", "deal", row.mine ? "mine" : "theirs", row.first && "first"]);
     Object.assign(this.el.dataset, { seq: row.seq, status, version: offer.version, tick: row.tick });
     this.#part("headline", said(last, people[last.by]));

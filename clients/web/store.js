@@ -14,7 +14,7 @@ export function initial(me = null, outbox = []) {
     typing: {}, // user_id -> time it expires
     presence: {}, // user_id -> {status, text, last_seen_at}
     syncedAt: null, // server time of the last chat:sync
-    offers: new Map(), // id -> offer, or null when it is not this person's to see
+    offers: new Map(), // id -> offer with its last `step` in place of the history, or null when it is not this person's to see
     credit: null, // the person's account of what they owe
     balance: 0, // what they have paid, or got back, beyond what they owed, in minor units
   };
@@ -62,7 +62,7 @@ export function reduce(state, event) {
     case "presence":
       return { ...state, presence: { ...state.presence, ...Object.fromEntries(event.presences.map((p) => [p.user_id, p])) } };
     case "offer":
-      return withOffer(state, event.offer);
+      return withOffer(state, event.offer, event.step);
     case "offer_hidden":
       return { ...state, offers: new Map(state.offers).set(event.id, null) };
     case "credit":
@@ -126,12 +126,15 @@ function withReceipt(state, { conversation_id, user_id, delivered_seq, read_seq 
   return { ...state, list: state.list.map(raise), conversation: state.conversation && raise(state.conversation) };
 }
 
-/** The highest version is kept. Of one version the server may say that its time is over before that is a step. */
-function withOffer(state, offer) {
+/**
+ * The highest version is kept. Of one version the server may say that its time is over before that is a step.
+ * An event has the last step beside the offer, all else the whole history: that step is kept, as `step`.
+ */
+function withOffer(state, { history, ...offer }, step = history.at(-1)) {
   const known = state.offers.get(offer.id);
   const over = known?.version === offer.version && known.status === "pending" && offer.status !== "pending";
   if (known && known.version >= offer.version && !over) return state;
-  return { ...state, offers: new Map(state.offers).set(offer.id, offer) };
+  return { ...state, offers: new Map(state.offers).set(offer.id, { ...offer, step }) };
 }
 
 function touchList(state, message) {

@@ -19,7 +19,7 @@ from contract.rooms import user_room
 from models.context import Context, fingerprint, new_id, now
 from models.conversations.actions import Conversations
 from models.messages.actions import ClientIdTaken, Messages
-from models.offers.document import as_of, other_party, status_at, to_offer
+from models.offers.document import as_of, other_party, status_at, to_offer, to_update
 from models.offers.figures import figures
 from models.offers.machine import SYSTEM
 from models.offers.pricing import price, reprice
@@ -229,11 +229,11 @@ class Offers:
         return data
 
     async def _tell(self, origin: str | None, offer: Document, moved: Moved | None) -> contract.OfferData:
-        data = contract.OfferData(offer=to_offer(offer, now()))
-        await self._publisher.publish(contract.UPDATED, _rooms(offer["party_ids"]), data, origin=origin)
+        at = now()
+        await self._publisher.publish(contract.UPDATED, _rooms(offer["party_ids"]), to_update(offer, at), origin=origin)
         if moved is not None:
             await self._settlement.tell(moved)
-        return data
+        return contract.OfferData(offer=to_offer(offer, at))
 
 
 def _other(conversation: Document, user_id: str, to_user_id: str | None) -> str:

@@ -13,11 +13,12 @@ anybody has written that yet.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pymongo import IndexModel
 
 from contract.money import Money
-from contract.offers import HistoryStep, Offer, PricedItem, PricedTier, Status
+from contract.offers import HistoryStep, Offer, OfferState, OfferUpdate, PricedItem, PricedTier, Status
 from contract.types import format_time
 from models.offers.machine import after
 from storage.mongo import Document
@@ -60,27 +61,36 @@ def as_of(document: Document, version: int) -> Document:
 
 
 def to_offer(document: Document, at: datetime) -> Offer:
+    return Offer(**_state(document, at), history=[_step(step) for step in document["history"]])
+
+
+def to_update(document: Document, at: datetime) -> OfferUpdate:
+    """What both parties are told of its last step."""
+    return OfferUpdate(offer=OfferState(**_state(document, at)), step=_step(document["history"][-1]))
+
+
+def _state(document: Document, at: datetime) -> dict[str, Any]:
+    """The fields of an OfferState."""
     status = status_at(document, at)
-    return Offer(
-        id=document["_id"],
-        conversation_id=document["conversation_id"],
-        status=status,
-        version=document["version"],
-        buyer_id=document["buyer_id"],
-        seller_id=document["seller_id"],
-        created_by=document["created_by"],
-        awaiting_user_id=document["awaiting_user_id"] if status == "pending" else None,
-        items=[_item(item) for item in document["items"]],
-        total=_money(document["total"]),
-        terms=document["terms"],
-        settlement=document["settlement"],
-        expires_at=format_time(document["expires_at"]),
-        hold_id=document["hold_id"],
-        captured=_money(document["captured"]) if document["captured"] is not None else None,
-        history=[_step(step) for step in document["history"]],
-        created_at=format_time(document["created_at"]),
-        updated_at=format_time(document["updated_at"]),
-    )
+    return {
+        "id": document["_id"],
+        "conversation_id": document["conversation_id"],
+        "status": status,
+        "version": document["version"],
+        "buyer_id": document["buyer_id"],
+        "seller_id": document["seller_id"],
+        "created_by": document["created_by"],
+        "awaiting_user_id": document["awaiting_user_id"] if status == "pending" else None,
+        "items": [_item(item) for item in document["items"]],
+        "total": _money(document["total"]),
+        "terms": document["terms"],
+        "settlement": document["settlement"],
+        "expires_at": format_time(document["expires_at"]),
+        "hold_id": document["hold_id"],
+        "captured": _money(document["captured"]) if document["captured"] is not None else None,
+        "created_at": format_time(document["created_at"]),
+        "updated_at": format_time(document["updated_at"]),
+    }
 
 
 def _step(step: Document) -> HistoryStep:

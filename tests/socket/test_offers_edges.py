@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from bench.clients import CommandError
 from contract.errors import ParleyError
 from server import Server
 from tests.rest.client import http
-from tests.socket.test_offers import FINANCE, OFFERS, Deal, item, refused
+from tests.socket.test_offers import FINANCE, OFFERS, Deal, item, refused, told_of
 from tests.socket.test_offers import deal as deal
 from tests.support import Crowd, Heard, group
 
@@ -23,15 +24,16 @@ async def test_an_expiry_is_told_of_and_written_down_once(deal: Deal) -> None:
     offer = await deal.offer(expires_in_s=1)
     extended = await deal.offer(expires_in_s=1)
     await deal.step(deal.ben, extended, "counter", expires_in_s=60)
-    expired = (await _expired(heard, offer["id"]))["offer"]
+    event = await _expired(heard, offer["id"])
+    expired = event["offer"]
     assert (expired["status"], expired["version"], expired["awaiting_user_id"]) == ("expired", 2, None)
-    assert (expired["history"][-1]["action"], expired["history"][-1]["by"]) == ("expire", "system")
-    assert (await _expired(told, offer["id"]))["offer"] == expired
+    assert (event["step"]["action"], event["step"]["by"]) == ("expire", "system")
+    assert await _expired(told, offer["id"]) == event
     messages = await deal.messages()
     assert [message["offer"]["action"] for message in messages] == ["create", "create", "counter", "expire"]
     assert messages[-1]["sender_id"] == deal.ada.account.id
     details = await refused("offer_expired", deal.step(deal.ben, offer, "accept"))
-    assert details["offer"] == expired
+    assert told_of(details["offer"]) == event
     for version in (1, 2):
         await deal.server.domain.offers.expire({"offer_id": offer["id"], "version": version})
     await deal.server.domain.offers.expire({"offer_id": extended["id"], "version": 1})
@@ -119,6 +121,7 @@ async def test_a_counter_keeps_the_currency_and_a_history_has_a_size(deal: Deal)
         item(1, 1, tiers=[{"min_quantity": n + 2, "unit_price": {"amount": 1, "currency": "USD"}} for n in range(10)])
     ]
     turn, other, refusal = deal.ben, deal.ada, ""
+    heard = {person: Heard(person, "offer:updated") for person in (deal.ada, deal.ben)}
     for _ in range(20):
         try:
             offer = await deal.step(turn, offer, "counter", items=long * 50, terms="x" * 4_000)
@@ -127,6 +130,9 @@ async def test_a_counter_keeps_the_currency_and_a_history_has_a_size(deal: Deal)
             break
         turn, other = other, turn
     assert refusal == "offer_closed", "the history grows without end"
+    event = await heard[turn].wait("offer:updated", offer=told_of(offer)["offer"])
+    assert event == told_of(offer)
+    assert len(json.dumps(event)) < len(json.dumps(offer)) / 3, "the history was told to everybody"
     page = await deal.ben.call("offer:list", {}, OFFERS)
     assert [one["id"] for one in page["items"]] == [offer["id"]]
     assert (await deal.step(turn, offer, "decline"))["status"] == "declined"

@@ -49,7 +49,8 @@ async def test_a_haggle_with_a_rule_ends_in_a_deal(deal: Deal) -> None:
     offer = await deal.offer(deal.ben, items=[item(40, 3)])
     countered = await answered(deal, heard, offer)
     assert (countered["version"], countered["total"]["amount"]) == (2, 210)
-    assert (countered["history"][-1]["by"], countered["history"][-1]["rule_ids"]) == (deal.ada.account.id, [rule["id"]])
+    step = (await heard.wait("offer:updated"))["step"]
+    assert (step["by"], step["rule_ids"]) == (deal.ada.account.id, [rule["id"]])
     assert countered["awaiting_user_id"] == deal.ben.account.id
     again = await deal.step(deal.ben, countered, "counter", items=[item(100, 3)])
     accepted = await answered(deal, heard, again)
