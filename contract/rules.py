@@ -12,6 +12,7 @@ from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 RULES_MAX = 500
 ROUNDS_MAX = 20
+FIGURES_MAX = 1_000
 
 Sku = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -68,7 +69,7 @@ class RuleList(Resource):
 
 
 class GetFigures(Payload):
-    """Of offers that changed in the last `days` days."""
+    """Of offers that changed in the last `days` days, the newest 1,000 of them."""
 
     days: Annotated[int, Meta(ge=1, le=366)] = 30
 
@@ -79,7 +80,7 @@ class Figures(Resource):
     `received`: proposals that waited for the caller; `answered` of them by the caller, `automatic` of these by a rule;
     `lapsed`: nobody answered in time; `response_ms_median`: how long the caller took, rules left out. `concluded`:
     offers that ended, `accepted` of them by agreement; `conversion` is accepted / concluded, `rounds_mean` counts the
-    proposals that an accepted one took.
+    proposals that an accepted one took. `complete`: there were no more offers in that time than are counted.
     """
 
     received: int
@@ -91,6 +92,7 @@ class Figures(Resource):
     accepted: int
     conversion: float | None
     rounds_mean: float | None
+    complete: bool
 
 
 RULES = Command("offer:rules", "/offers", Empty, RuleList, Rate(300, 60, 60), "The caller's rules.")

@@ -286,7 +286,7 @@ export interface ErrorDetail {
     `received`: proposals that waited for the caller; `answered` of them by the caller, `automatic` of these by a rule;
     `lapsed`: nobody answered in time; `response_ms_median`: how long the caller took, rules left out. `concluded`:
     offers that ended, `accepted` of them by agreement; `conversion` is accepted / concluded, `rounds_mean` counts the
-    proposals that an accepted one took. */
+    proposals that an accepted one took. `complete`: there were no more offers in that time than are counted. */
 export interface Figures {
   received: number;
   answered: number;
@@ -297,6 +297,7 @@ export interface Figures {
   accepted: number;
   conversion: number | null;
   rounds_mean: number | null;
+  complete: boolean;
 }
 
 /** `amount`, in minor units of the offer's currency, takes a part of what is held and releases the rest; that is
@@ -322,7 +323,7 @@ export interface GetExport {
   to?: string | null;
 }
 
-/** Of offers that changed in the last `days` days. */
+/** Of offers that changed in the last `days` days, the newest 1,000 of them. */
 export interface GetFigures {
   days?: number;
 }

@@ -6,7 +6,7 @@ A repeat finds the message that its first time left under the same client_id, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ from storage.mongo import Document
 _FASTER = ("offer_version_stale", "offer_closed", "offer_expired", "offer_not_your_turn")
 # Stays open, and is left to people.
 _UNABLE = ("credit_limit_exceeded", "not_a_participant")
+WHOLE_AT_ONCE = 25  # offers read with their histories: 6 MiB at most
 # Longer than any client_id that a client may send, so that nobody can be there before.
 BY_ITSELF = "a step that was taken by itself, and by nobody's device:".ljust(64, ".")
 
@@ -108,33 +109,37 @@ class Offers:
         return contract.OfferData(offer=to_offer(await self._require(context.user_id, payload.offer_id), now()))
 
     async def list_mine(self, context: Context, payload: contract.ListOffers) -> contract.OfferList:
-        before, at = decode_place(payload.cursor), now()
-        found = [
-            document
-            for document in await self._store.of_party(context.user_id)
-            if (before is None or (document["updated_at"], document["_id"]) < before)
-            and payload.conversation_id in (None, document["conversation_id"])
-            and payload.status in (None, status_at(document, at))
-        ]
-        found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
-        page = found[: payload.limit]
-        whole = await self._store.find_many([document["_id"] for document in page])
+        at = now()
+        found = await self._store.page(
+            context.user_id, payload.status, payload.conversation_id, at, payload.limit + 1,
+            decode_place(payload.cursor),
+        )  # fmt: skip
+        items, done = await self._whole([document["_id"] for document in found[: payload.limit]], at)
+        last = found[done - 1] if len(found) > done else None
+        more = encode_place(last["updated_at"], last["_id"]) if last is not None else None
+        return contract.OfferList(items=items, next_cursor=more)
+
+    async def _whole(self, offer_ids: Sequence[str], at: datetime) -> tuple[list[contract.Offer], int]:
+        """(the offers with their histories, of how many of the ids): a page of long histories is shorter."""
         items: list[contract.Offer] = []
         size = 0
-        for count, document in enumerate(page, 1):
-            if document["_id"] in whole:
-                items.append(to_offer(whole[document["_id"]], at))
-                size += len(msgspec.json.encode(items[-1]))
-            if size > contract.PAGE_BYTES_MAX:  # a page of long histories is shorter
-                page = page[:count]
-                break
-        more = encode_place(page[-1]["updated_at"], page[-1]["_id"]) if len(found) > len(page) else None
-        return contract.OfferList(items=items, next_cursor=more)
+        for start in range(0, len(offer_ids), WHOLE_AT_ONCE):
+            batch = offer_ids[start : start + WHOLE_AT_ONCE]
+            documents = await self._store.find_many(batch)
+            for count, offer_id in enumerate(batch, start + 1):
+                if offer_id in documents:
+                    items.append(to_offer(documents[offer_id], at))
+                    size += len(msgspec.json.encode(items[-1]))
+                if size > contract.PAGE_BYTES_MAX:
+                    return items, count
+        return items, len(offer_ids)
 
     async def figures(self, context: Context, payload: rules_contract.GetFigures) -> rules_contract.Figures:
         at = now()
-        offers = await self._store.changed_since(context.user_id, at - timedelta(days=payload.days))
-        return figures(offers, context.user_id, at)
+        since = at - timedelta(days=payload.days)
+        offers = await self._store.changed_since(context.user_id, since, rules_contract.FIGURES_MAX + 1)
+        counted, complete = offers[: rules_contract.FIGURES_MAX], len(offers) <= rules_contract.FIGURES_MAX
+        return figures(counted, context.user_id, at, complete)
 
     # A step
 

@@ -23,10 +23,12 @@ from contract.types import format_time
 from models.offers.machine import after
 from storage.mongo import Document
 
+# One for each way in which a list may be narrowed, see `storage.newest`.
+_NARROWED: tuple[tuple[str, ...], ...] = ((), ("status",), ("conversation_id",), ("conversation_id", "status"))
 INDEXES = {
     "offers": [
-        IndexModel([("party_ids", 1), ("updated_at", -1)]),
-        IndexModel([("expires_at", 1)], partialFilterExpression={"status": "pending"}),
+        *(IndexModel([(name, 1) for name in ("party_ids", *by, "updated_at", "_id")]) for by in _NARROWED),
+        IndexModel([("party_ids", 1), ("status", 1), ("expires_at", 1)]),
     ]
 }
 

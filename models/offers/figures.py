@@ -15,7 +15,7 @@ from storage.mongo import Document
 _PROPOSALS = ("create", "counter")
 
 
-def figures(offers: Iterable[Document], user_id: str, at: datetime) -> Figures:
+def figures(offers: Iterable[Document], user_id: str, at: datetime, complete: bool) -> Figures:
     received = answered = automatic = lapsed = concluded = accepted = 0
     took_ms: list[float] = []
     rounds: list[int] = []
@@ -48,4 +48,5 @@ def figures(offers: Iterable[Document], user_id: str, at: datetime) -> Figures:
         accepted=accepted,
         conversion=round(accepted / concluded, 4) if concluded else None,
         rounds_mean=round(fmean(rounds), 2) if rounds else None,
+        complete=complete,
     )
