@@ -51,7 +51,6 @@ _ROWS = (
     ErrorSpec("credit_limit_exceeded", 409, False, "This would exceed the buyer's credit limit."),
     ErrorSpec("hold_closed", 409, False, "The hold was posted, voided or has expired already."),
     ErrorSpec("amount_exceeded", 409, False, "That is more than there is to take; details say how much there is."),
-    ErrorSpec("too_many_pending", 409, False, "There are too many that are not completed; complete one of them first."),
     ErrorSpec("conflict", 409, True, "Someone changed this at the same moment; try again."),
     ErrorSpec("rate_limited", 429, True, "Too many requests; wait and try again."),
     ErrorSpec("too_many_connections", 429, False, "This user has the most connections allowed; close one first."),
@@ -61,6 +60,7 @@ _ROWS = (
     ErrorSpec(
         "token_not_yet_valid", 401, True, "The token comes from a clock ahead of this server's; try again in a moment."
     ),
+    ErrorSpec("too_many_pending", 409, False, "There are too many that are not completed; complete one of them first."),
     ErrorSpec("internal_error", 500, True, "Something failed on our side; quote the request id."),
 )
 

@@ -33,7 +33,6 @@ export type ErrorCode =
   "credit_limit_exceeded" |
   "hold_closed" |
   "amount_exceeded" |
-  "too_many_pending" |
   "conflict" |
   "rate_limited" |
   "too_many_connections" |
@@ -41,6 +40,7 @@ export type ErrorCode =
   "timeout" |
   "over_capacity" |
   "token_not_yet_valid" |
+  "too_many_pending" |
   "internal_error";
 
 /** `payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
