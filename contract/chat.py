@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import Money
+from contract.text import text
 from contract.types import (
     PARTICIPANTS_MAX,
     ClientId,
     Cursor,
+    EditedText,
     Emoji,
     Id,
     Limit,
@@ -200,7 +202,7 @@ class Edit(Payload):
     """`version`, when sent, makes the edit fail with message_version_stale if the message changed meanwhile."""
 
     message_id: Id
-    text: Annotated[MessageText, Meta(min_length=1)]
+    text: EditedText
     version: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
 
 
@@ -235,7 +237,7 @@ class HistoryPage(History):
 
 
 class Search(Payload):
-    query: Annotated[str, Meta(min_length=1, max_length=200, description="words; each matches as a prefix")]
+    query: Annotated[str, text(200, "words; each matches as a prefix")]
     conversation_id: Id | None = None
     cursor: Cursor | None = None
     limit: Limit = 20

@@ -8,13 +8,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import TOTAL_MAX, Currency, Money, PositiveAmount, PositiveMoney
 from contract.registry import Command, Endpoint, Event, Rate
+from contract.text import opaque, text
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
 Purpose = Literal["payable", "receivable", "credit_balance"]
 TransferKind = Literal["single", "pending", "post", "void", "expire"]
 PaymentStatus = Literal["pending", "succeeded", "expired"]
 DisputeStatus = Literal["open", "won", "lost"]
-Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+Reason = Annotated[str, text(500)]
 
 
 class Account(Resource):
@@ -160,7 +161,7 @@ class Pay(Payload):
 
     client_id: ClientId
     amount: PositiveMoney
-    method: Annotated[str, Meta(min_length=1, max_length=32)]
+    method: Annotated[str, opaque(32, "a payment provider")]
 
 
 class Refund(Payload):

@@ -7,19 +7,21 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.registry import NAMESPACES, Command, Endpoint, Event, Rate
+from contract.text import line, opaque
 from contract.types import Email, Empty, Id, Payload, PersonName, Phone, Resource, Timestamp
 
 Role = Literal["user", "vendor", "admin", "super_admin"]
-Password = Annotated[str, Meta(min_length=8, max_length=256)]
-BusinessName = Annotated[str, Meta(min_length=1, max_length=120)]
+Secret = Annotated[str, opaque(256, "taken as it is, blanks and all")]
+Password = Annotated[str, opaque(256, "taken as it is, blanks and all", least=8)]
+BusinessName = Annotated[str, line(120)]
 
 
 class Device(Payload):
     """What the client says of the device it runs on; shown in the list of sessions."""
 
-    id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=120)] | None = None
-    platform: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+    id: Annotated[str, opaque(128, "made by the client")] | None = None
+    name: Annotated[str, line(120)] | None = None
+    platform: Annotated[str, line(40)] | None = None
 
 
 class Register(Payload):
@@ -33,13 +35,13 @@ class Register(Payload):
 
 
 class Login(Payload):
-    email: Annotated[str, Meta(min_length=1, max_length=254)]
-    password: Annotated[str, Meta(min_length=1, max_length=256)]
+    email: Annotated[str, opaque(254, "whatever was typed; only a registered address gets further")]
+    password: Secret
     device: Device | None = None
 
 
 class Refresh(Payload):
-    refresh_token: Annotated[str, Meta(min_length=1, max_length=256)]
+    refresh_token: Secret
 
 
 class MeUpdate(Payload):
@@ -51,7 +53,7 @@ class MeUpdate(Payload):
 
 
 class PasswordChange(Payload):
-    current_password: Annotated[str, Meta(min_length=1, max_length=256)]
+    current_password: Secret
     new_password: Password
 
 
@@ -103,7 +105,7 @@ class SessionList(Resource):
 
 
 class AuthRefresh(Payload):
-    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    token: Annotated[str, opaque(4096, "an access token")]
 
 
 class AuthRefreshed(Resource):

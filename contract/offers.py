@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import Amount, Money, Price
 from contract.registry import Command, Event, Rate, mirror
+from contract.text import line, text_or_blank
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
 Status = Literal["pending", "accepted", "fulfilled", "cancelled", "declined", "withdrawn", "expired"]
@@ -23,8 +24,8 @@ EXPIRES_IN_DEFAULT_S = 3 * 24 * 3600
 EXPIRES_IN_MAX_S = 90 * 24 * 3600
 
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
-Terms = Annotated[str, Meta(max_length=4_000)]
-Note = Annotated[str, Meta(max_length=1_000)]
+Terms = Annotated[str, text_or_blank(4_000)]
+Note = Annotated[str, text_or_blank(1_000)]
 Version = Annotated[int, Meta(ge=1, le=VERSIONS_MAX + 10)]
 ExpiresIn = Annotated[int, Meta(ge=1, le=EXPIRES_IN_MAX_S, description="seconds")]
 
@@ -40,11 +41,11 @@ class Tier(Payload):
 
 
 class Item(Payload):
-    title: Annotated[str, Meta(min_length=1, max_length=200)]
+    title: Annotated[str, line(200)]
     quantity: Quantity
     unit_price: Price
-    sku: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    sku: Annotated[str, line(64)] | None = None
+    unit: Annotated[str, line(32)] | None = None
     tiers: Annotated[list[Tier], Meta(max_length=TIERS_MAX)] = []
 
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.registry import Command, Event, Rate
+from contract.text import line_or_blank
 from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 Status = Literal["online", "away", "dnd", "invisible"]
 UserIds = Annotated[list[Id], Meta(min_length=1, max_length=500)]
-StatusText = Annotated[str, Meta(max_length=140)]
+StatusText = Annotated[str, line_or_blank(140)]
 
 
 class Subscribe(Payload):

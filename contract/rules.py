@@ -8,13 +8,14 @@ from msgspec import Meta
 
 from contract.money import Amount, Currency
 from contract.registry import Command, Endpoint, Rate
+from contract.text import line
 from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 RULES_MAX = 500
 ROUNDS_MAX = 20
 FIGURES_MAX = 1_000
 
-Sku = Annotated[str, Meta(min_length=1, max_length=64)]
+Sku = Annotated[str, line(64)]
 
 
 class Counter(Payload):

@@ -20,7 +20,7 @@ from contract.catalogue import identity as identity_contract
 from contract.errors import ErrorBody, ErrorDetail, ParleyError, invalid
 from contract.reading import Unreadable
 from contract.registry import COMMANDS, CONNECT, Command
-from contract.types import explain
+from contract.types import parse
 from handlers.gate import Gate
 from models.context import Context
 from ops.logs import REQUEST_ID, new_request_id
@@ -275,8 +275,4 @@ def _parse(command: Command, event: list[Any]) -> Any:
         raise ParleyError("validation_failed", f"payload: {reason}", details=[ErrorDetail("payload", reason)])
     if len(event) > 1 and isinstance(event[1], Unreadable):
         raise invalid(event[1].field, event[1].reason)
-    try:
-        return msgspec.convert(event[1] if len(event) > 1 and event[1] is not None else {}, command.payload)
-    except msgspec.ValidationError as error:
-        field, reason = explain(error)
-        raise ParleyError("validation_failed", f"{field}: {reason}", details=[ErrorDetail(field, reason)]) from None
+    return parse(command.payload, event[1] if len(event) > 1 and event[1] is not None else {})

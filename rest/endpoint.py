@@ -17,7 +17,7 @@ from aiohttp import web
 from contract import reading
 from contract.errors import ErrorDetail, ParleyError, invalid
 from contract.registry import Endpoint
-from contract.types import explain
+from contract.types import parse as parse_payload
 from models.context import Client, Context
 from models.sessions.actions import Sessions
 from ops.logs import REQUEST_ID
@@ -137,11 +137,7 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
         if name in fields:
             raise invalid(name, "is given by the path")
         fields[name] = request.match_info[name]
-    try:
-        return msgspec.convert(fields, endpoint.payload, strict=endpoint.takes_body)
-    except msgspec.ValidationError as error:
-        field, reason = explain(error)
-        raise ParleyError("validation_failed", f"{field}: {reason}", details=[ErrorDetail(field, reason)]) from None
+    return parse_payload(endpoint.payload, fields, strict=endpoint.takes_body)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

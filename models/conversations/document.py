@@ -22,6 +22,7 @@ from pymongo import IndexModel
 
 from contract.chat import Conversation, Message, OfferStep, Participant, Receipt
 from contract.money import Money
+from contract.text import canonical_emoji
 from contract.types import format_time
 from storage.mongo import Document
 
@@ -61,13 +62,22 @@ def to_message(document: Document) -> Message:
         attachments=document["attachments"],
         reply_to=document["reply_to"],
         mentions=document["mentions"],
-        reactions=document["reactions"],
+        reactions=merged(document["reactions"]),
         created_at=format_time(document["created_at"]),
         edited_at=format_time(document["edited_at"]) if document["edited_at"] else None,
         deleted_at=format_time(document["deleted_at"]) if document["deleted_at"] else None,
         version=document["version"],
         offer=_to_offer_step(document["offer"]) if document["kind"] == "offer" else UNSET,
     )
+
+
+def merged(reactions: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Who reacted how. What was stored under two spellings of one emoji, before there was a rule, is one here."""
+    found: dict[str, list[str]] = {}
+    for emoji, users in reactions.items():
+        one = found.setdefault(canonical_emoji(emoji), [])
+        one += [user_id for user_id in users if user_id not in one]
+    return found
 
 
 def _to_offer_step(step: Document) -> OfferStep:

@@ -67,8 +67,6 @@ class Finance:
 
     async def set_credit_limit(self, context: Context, payload: contract.SetCreditLimit) -> contract.Account:
         require_administrator(context)
-        if not payload.reason.strip():
-            raise invalid("reason", "must not be blank")
         await self._users.get(payload.user_id)
         account, changed = await self._ledger.set_limit(
             payload.user_id, payload.currency, payload.amount, context.user_id, payload.reason

@@ -10,7 +10,7 @@ transaction (models/ledger/book.py). Those are the `moves` here.
 from __future__ import annotations
 
 from contract import finance as contract
-from contract.errors import ParleyError, invalid
+from contract.errors import ParleyError
 from contract.rooms import user_room
 from models.context import Context, fingerprint, now, require_administrator
 from models.finance.document import dispute_id, to_dispute
@@ -59,8 +59,6 @@ class Corrections:
         return data
 
     async def dispute(self, context: Context, payload: contract.OpenDispute) -> contract.DisputeData:
-        if not payload.reason.strip():
-            raise invalid("reason", "must not be blank")
         original = await self._paid(payload.transfer_id)
         if owner_of(original["debit"]["account"]) != context.user_id:
             raise ParleyError("forbidden", "Only who paid can object.")

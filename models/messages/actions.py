@@ -11,9 +11,10 @@ import msgspec
 
 from contract import chat, chat_commands
 from contract.errors import ErrorDetail, ParleyError, invalid
+from contract.text import BLANK
 from models.context import Context, fingerprint, now
 from models.conversations.actions import Conversations
-from models.conversations.document import to_message
+from models.conversations.document import merged, to_message
 from models.messages.document import draft, message_id, placed, split_id
 from models.messages.log import Log
 from models.messages.store import ClientIdTaken as ClientIdTaken
@@ -56,8 +57,8 @@ class Messages:
         if payload.attachments:
             unknown = [ErrorDetail(f"attachments[{i}]", "no such upload") for i in range(len(payload.attachments))]
             raise ParleyError("validation_failed", "attachments: no such upload", details=unknown)
-        if not text.strip():
-            raise invalid("text", "must not be blank")
+        if not text:
+            raise invalid("text", BLANK)
         print_ = fingerprint(payload.conversation_id, text, payload.reply_to, mentions)
         if strangers := [user_id for user_id in mentions if user_id not in conversation["participant_ids"]]:
             found = await self.repeated(context.user_id, payload.client_id, print_)
@@ -118,9 +119,6 @@ class Messages:
             raise invalid("reply_to", "is not a message of this conversation")
 
     async def edit(self, context: Context, payload: chat.Edit) -> chat.MessageData:
-        if not payload.text.strip():
-            raise invalid("text", "must not be blank")
-
         def change(message: Document) -> dict[str, Any] | None:
             self._require_own(context, message)
             if message["deleted_at"] is not None:
@@ -149,7 +147,7 @@ class Messages:
         def change(message: Document) -> dict[str, Any] | None:
             if message["deleted_at"] is not None:
                 raise ParleyError("message_deleted")
-            reactions: dict[str, list[str]] = {emoji: list(users) for emoji, users in message["reactions"].items()}
+            reactions = merged(message["reactions"])
             users = reactions.setdefault(payload.emoji, [])
             if payload.on == (context.user_id in users):
                 return None

@@ -34,8 +34,6 @@ def reprice(items: Sequence[Document], prices: Sequence[int]) -> tuple[list[Docu
 
 
 def _price(item: Item, where: str, currency: str) -> Document:
-    if not item.title.strip():
-        raise invalid(f"{where}.title", "must not be blank")
     prices = [item.unit_price, *(tier.unit_price for tier in item.tiers)]
     if any(one.currency != currency for one in prices):
         raise invalid(f"{where}.unit_price", f"an offer has one currency, {currency} here")

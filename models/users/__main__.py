@@ -8,12 +8,10 @@ import asyncio
 import getpass
 import sys
 
-import msgspec
-
 import settings as configuration
 from contract.errors import ParleyError
 from contract.identity import Register
-from contract.types import explain
+from contract.types import parse
 from models.sessions.actions import Sessions
 from models.sessions.store import SessionStore
 from models.users.actions import Users
@@ -52,15 +50,14 @@ def main() -> int:
     arguments = parser.parse_args()
     password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     try:
-        fields = {"email": arguments.email, "password": password, "name": arguments.name}
-        payload = msgspec.convert(fields, Register)
+        payload = parse(Register, {"email": arguments.email, "password": password, "name": arguments.name})
+    except ParleyError as error:
+        print(error.message, file=sys.stderr)
+        return 2
+    try:
         settings = configuration.load()
         with embedded.reached(settings.mongo_url, settings.data_dir) as url:
             user_id = asyncio.run(_create(settings, payload, url))
-    except msgspec.ValidationError as error:
-        field, reason = explain(error)
-        print(f"{field}: {reason}", file=sys.stderr)
-        return 2
     except (
         ParleyError, configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError,
     ) as error:  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from contract.errors import ParleyError, invalid
+from contract.errors import ParleyError
 from contract.identity import Login, MeUpdate, PasswordChange, Refresh, Register, Role, TokensData, User, UserTokens
 from contract.types import Empty
 from models.context import Client, Context, new_id, now
@@ -33,13 +33,11 @@ class Users:
 
     async def create(self, payload: Register, role: Role) -> User:
         """Makes an account of any role; only `register`'s payload limits it to user and vendor."""
-        if not payload.name.strip():
-            raise invalid("name", "must not be blank")
         check_strength(payload.password, payload.email)
         at = now()
         document: Document = {
             "_id": new_id("u"), "email": payload.email, "email_key": email_key(payload.email),
-            "password_hash": await self._passwords.hash(payload.password), "name": payload.name.strip(), "role": role,
+            "password_hash": await self._passwords.hash(payload.password), "name": payload.name, "role": role,
             "phone": payload.phone, "business": payload.business, "email_verified": False, "disabled": False,
             "presence": {"status": "online", "text": None}, "last_seen_at": None, "created_at": at, "updated_at": at,
         }  # fmt: skip
@@ -79,10 +77,6 @@ class Users:
         fields: dict[str, Any] = {
             name: value for name in ("name", "phone", "business") if (value := getattr(payload, name)) is not UNSET
         }
-        if "name" in fields:
-            fields["name"] = fields["name"].strip()
-            if not fields["name"]:
-                raise invalid("name", "must not be blank")
         document = await self._store.change(context.user_id, fields | {"updated_at": now()})
         if document is None:
             raise ParleyError("not_found")
