@@ -89,7 +89,7 @@ class Domain:
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.conversations = Conversations(conversations, self.users, publisher)
-        self.notifications = Notifications(NotificationStore(database), publisher)
+        self.notifications = Notifications(NotificationStore(database), store, self.conversations, publisher)
         log = Log(store, self.conversations, publisher)
         self.messages = Messages(store, index, log, self.conversations, self.notifications, publisher)
         self.repair = Repair(conversations, self.conversations, self.messages, connected)

@@ -26,6 +26,7 @@ from contract.types import (
 
 ConversationType = Literal["direct", "group"]
 SYNC_CONVERSATIONS_MAX = 1_000
+PINS_MAX = 20
 
 
 # What the server sends
@@ -77,7 +78,8 @@ class Message(Resource):
 
 
 class Conversation(Resource):
-    """As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own."""
+    """As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own. `pinned_message_ids` names messages
+    that the viewer may see, deleted ones left out."""
 
     id: str
     type: ConversationType
@@ -257,10 +259,11 @@ class Members(Payload):
 
 
 class Update(Payload):
-    """Only the fields that are sent change. `muted` and `archived` are the caller's own."""
+    """Only the fields that are sent change. `muted` and `archived` are the caller's own. Of `pinned_message_ids` those
+    that the caller cannot see, from before they joined, stay."""
 
     conversation_id: Id
     title: Title | UnsetType = UNSET
     muted: bool | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
-    pinned_message_ids: Annotated[list[Id], Meta(max_length=20)] | UnsetType = UNSET
+    pinned_message_ids: Annotated[list[Id], Meta(max_length=PINS_MAX)] | UnsetType = UNSET

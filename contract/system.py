@@ -13,7 +13,10 @@ Kind = Literal["conversation_added", "mention"]
 
 
 class Notification(Resource):
-    """`data` names what it is about: conversation_id and, for a mention, message_id and seq."""
+    """`data` names what it is about: conversation_id and, for a mention, message_id and seq.
+
+    `body` of a mention is what the message says now; empty if it was deleted, or the user may not see it any more.
+    """
 
     id: str
     kind: Kind

@@ -32,6 +32,7 @@ ORDER_GAPS = Gauge(
 )
 MESSAGES_SENT = Counter("parley_messages_sent_total", "Messages made durable", ["kind"])
 SEQ_CONFLICTS = Counter("parley_seq_conflicts_total", "Sequence numbers another process took first")
+HEADS_HELD = Gauge("parley_heads_held", "Conversations whose stored head could not be moved; they are tried again")
 PRESENCE_USERS = Gauge("parley_present_users", "Users with a connection to this process")
 JOBS = Counter("parley_jobs_total", "Jobs tried by this process", ["kind", "outcome"])
 JOB_SECONDS = Histogram("parley_job_seconds", "Seconds a job took", ["kind"])

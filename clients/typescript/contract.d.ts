@@ -127,7 +127,8 @@ export interface ConnectionTarget {
   connection_id: string;
 }
 
-/** As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own. */
+/** As one viewer sees it: `unread`, `muted` and `archived` are the viewer's own. `pinned_message_ids` names messages
+    that the viewer may see, deleted ones left out. */
 export interface Conversation {
   id: string;
   type: "direct" | "group";
@@ -539,7 +540,9 @@ export interface Money {
   currency: string;
 }
 
-/** `data` names what it is about: conversation_id and, for a mention, message_id and seq. */
+/** `data` names what it is about: conversation_id and, for a mention, message_id and seq.
+
+    `body` of a mention is what the message says now; empty if it was deleted, or the user may not see it any more. */
 export interface Notification {
   id: string;
   kind: "conversation_added" | "mention";
@@ -1058,7 +1061,8 @@ export interface TypingChanged {
   expires_in_ms: number;
 }
 
-/** Only the fields that are sent change. `muted` and `archived` are the caller's own. */
+/** Only the fields that are sent change. `muted` and `archived` are the caller's own. Of `pinned_message_ids` those
+    that the caller cannot see, from before they joined, stay. */
 export interface Update {
   conversation_id: string;
   title?: string;

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from contract import chat, chat_commands
 from contract.errors import ParleyError, invalid
@@ -70,6 +69,23 @@ class Conversations:
         """The rooms of everyone in it, or of everyone who may see this message."""
         return await self._store.audience(conversation_id, seq)
 
+    async def joined_at(self, user_id: str, conversation_ids: Iterable[str]) -> dict[str, int]:
+        """Of these conversations those that the user is in → the `seq` after which they see messages."""
+        return await self._store.joined_at(user_id, conversation_ids)
+
+    async def show(self, documents: Sequence[Document], user_id: str) -> list[chat.Conversation]:
+        """Conversations as this person sees them, with their messages as they are now."""
+        current = await self._store.as_messages_are(documents)
+        return [to_conversation(document, user_id) for document in current]
+
+    async def show_one(self, document: Document, user_id: str) -> chat.Conversation:
+        return (await self.show([document], user_id))[0]
+
+    async def pinned(self, document: Document) -> list[str]:
+        """Messages that are pinned in it, those that some of its people cannot see included."""
+        pinned: list[str] = (await self._store.as_messages_are([document]))[0]["pinned_message_ids"]
+        return pinned
+
     # The head and the marks, as the messages noun moves them
 
     def note(self, message: Document) -> None:
@@ -114,8 +130,12 @@ class Conversations:
             await self._store.change({"_id": document["_id"]}, {"$set": {"edited": True}})
 
     async def changed_message(self, message: Document) -> None:
-        """A message of this conversation was changed."""
+        """A message of this conversation was changed. A deleted one is not pinned any more, which everyone is told."""
         await self._store.follow(message)
+        if message["deleted_at"] is not None and await self._store.unpin(message):
+            document = await self._store.find(message["conversation_id"])
+            if document is not None:
+                await self.announce(document, None)
 
     async def mark(self, document: Document, user_id: str, marks: dict[str, int]) -> None:
         """Raises a participant's high-water marks."""
@@ -175,7 +195,7 @@ class Conversations:
             raise ParleyError("conflict")
         if found["create_key"] == wanted["create_key"]:  # and the first attempt may not have come to this
             await self.announce(found, context.origin)
-        return chat.ConversationData(conversation=to_conversation(found, context.user_id), duplicate=True)
+        return chat.ConversationData(conversation=await self.show_one(found, context.user_id), duplicate=True)
 
     async def list_mine(self, context: Context, payload: chat.List) -> chat.ConversationList:
         before = decode_place(payload.cursor)
@@ -189,13 +209,13 @@ class Conversations:
         page = documents[: payload.limit]
         last = page[-1] if len(documents) > payload.limit else None
         return chat.ConversationList(
-            items=[to_conversation(document, context.user_id) for document in page],
+            items=await self.show(page, context.user_id),
             next_cursor=encode_place(last["updated_at"], last["_id"]) if last else None,
         )
 
     async def get(self, context: Context, payload: chat.ConversationTarget) -> chat.ConversationData:
         document = await self.require(context.user_id, payload.conversation_id)
-        return chat.ConversationData(conversation=to_conversation(document, context.user_id))
+        return chat.ConversationData(conversation=await self.show_one(document, context.user_id))
 
     # Changes, used by the messages noun, which adds the system messages that tell of them
 
@@ -253,6 +273,7 @@ class Conversations:
 
         It names all participants, so in a large group whoever sees the same is told by the same packet.
         """
+        (document,) = await self._store.as_messages_are([document])
         viewers: dict[View, list[str]] = defaultdict(list)
         for user_id in document["participant_ids"] if whom is None else whom:
             viewers[view(document, user_id)].append(user_id)
@@ -271,11 +292,3 @@ class Conversations:
             raise ParleyError("not_found")
         await self.announce(fresh, origin, [*fresh["participant_ids"], *also])
         return fresh
-
-
-def split_update(payload: chat.Update) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the caller's own fields, everyone's fields) that were sent."""
-    sent = {name: getattr(payload, name) for name in ("muted", "archived", "title", "pinned_message_ids")}
-    given = {name: value for name, value in sent.items() if value is not UNSET}
-    own: dict[str, Any] = {name: given.pop(name) for name in ("muted", "archived") if name in given}
-    return own, given

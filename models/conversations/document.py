@@ -50,9 +50,19 @@ def unread(document: Document, user_id: str) -> int:
     return max(0, after_mark - own_after_mark)
 
 
+def id_of(message: Document) -> str:
+    """As clients know it, see `models.messages.document`."""
+    return f"{message['conversation_id']}.{message['seq']}"
+
+
+def seq_of(identifier: str) -> int:
+    """Of a message's id."""
+    return int(identifier.rpartition(".")[2])
+
+
 def to_message(document: Document) -> Message:
     return Message(
-        id=f"{document['conversation_id']}.{document['seq']}",
+        id=id_of(document),
         conversation_id=document["conversation_id"],
         seq=document["seq"],
         sender_id=document["sender_id"],
@@ -97,19 +107,21 @@ class View(NamedTuple):
     unread: int
     muted: bool
     archived: bool
+    pinned: tuple[str, ...]
 
 
 def view(document: Document, viewer_id: str) -> View:
     """Someone just removed still gets a last look, without marks of their own."""
     if viewer_id not in document["participant_ids"]:
-        return View(False, 0, False, False)
+        return View(False, 0, False, False, ())
     own, last = document["members"][viewer_id], document["last_message"]
     visible = last is not None and last["seq"] > own["joined_seq"]
-    return View(visible, unread(document, viewer_id), own["muted"], own["archived"])
+    pinned = tuple(each for each in document["pinned_message_ids"] if seq_of(each) > own["joined_seq"])
+    return View(visible, unread(document, viewer_id), own["muted"], own["archived"], pinned)
 
 
 def to_conversation(document: Document, viewer_id: str) -> Conversation:
-    """As the viewer sees it."""
+    """As the viewer sees it; of messages after they joined. See `Conversations.show`."""
     seen, last = view(document, viewer_id), document["last_message"]
     return Conversation(
         id=document["_id"],
@@ -121,7 +133,7 @@ def to_conversation(document: Document, viewer_id: str) -> Conversation:
         unread=seen.unread,
         muted=seen.muted,
         archived=seen.archived,
-        pinned_message_ids=document["pinned_message_ids"],
+        pinned_message_ids=list(seen.pinned),
         created_at=format_time(document["created_at"]),
         updated_at=format_time(document["updated_at"]),
     )

@@ -1,5 +1,8 @@
 """Moves stored heads, in the background, over the messages beyond them; and says so where nobody else may have.
 
+One conversation whose head cannot be moved does not hold up the others: when many are moved in one step and it fails,
+they are moved one by one, and what fails by itself is tried again later (`held`).
+
 What must be done of every message is done before the head is moved over it, by whoever moves it: search gets its
 words, and whoever is mentioned is notified, if they were not. So whatever dies or fails, it is done in the end.
 
@@ -11,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -19,10 +21,9 @@ from typing import Any, Protocol
 
 from models.context import now
 from models.conversations.heads import TAIL_MAX, Heads, Tail, advance, contiguous
+from models.conversations.held import Complaints, Held
 from ops.tasks import end
 from storage.mongo import Document
-
-log = logging.getLogger("parley.conversations")
 
 # Heads move so long after their messages; longer while moving them takes long.
 FLUSH_S = 0.2
@@ -33,6 +34,9 @@ FLUSH_LONG_S = 2.0
 PENDING_MAX = 10_000
 MOVES_MAX = 20
 FLUSHES_AT_STOP_MAX = 200
+# After a failure the next attempt waits twice as long, up to this.
+FLUSH_WAIT_MAX_S = 5.0
+PREPARED_MAX = 10_000
 # A message of another process that is older has not been told of by it, or its head would be here.
 ORPHANED_AFTER = timedelta(seconds=5)
 
@@ -69,6 +73,9 @@ class Mover:
         self.before: Callable[[Sequence[Document]], Awaitable[None]] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._at_once = FLUSH_MAX
+        self._complaints = Complaints()
+        self._held = Held(self._complaints)
+        self._prepared: dict[str, int] = {}
         self._looking_again: dict[str, int] = {}
         self._to_tell: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,8 +96,12 @@ class Mover:
                 continue
             try:
                 await self._adopt(conversation_id)
+            except Exception as error:  # the documents are up to date all the same
+                self.heads.forget(conversation_id)  # not adopted: the next look must find them strange again
+                self.look_later(conversation_id, messages[-1]["seq"])
+                self._complaints.say(conversation_id, "the head of %s cannot be stored: %s", conversation_id, error)
             except BaseException:
-                for left in strange:  # known, but not adopted: the next look must find them strange again
+                for left in strange:
                     self.heads.forget(left)
                 raise
 
@@ -115,17 +126,17 @@ class Mover:
         for _ in range(MOVES_MAX):
             seq = (await self._stored.heads([conversation_id])).get(conversation_id)
             if seq is None:
-                self.heads.settle(conversation_id, 1 << 62)
+                self._settle(conversation_id, 1 << 62)
                 return None
             messages = contiguous(seq, await self._tail.range(conversation_id, seq, seq + TAIL_MAX))
             if not messages:
-                self.heads.settle(conversation_id, seq)
+                self._settle(conversation_id, seq)
                 return None
             await self._prepare(messages)
             if await self._stored.move([(conversation_id, seq, advance(messages))]):
                 own = {message["seq"] for message in self.heads.pending.get(conversation_id, ())}
                 last: int = messages[-1]["seq"]
-                self.heads.settle(conversation_id, last)
+                self._settle(conversation_id, last)
                 if tell and any(message["seq"] not in own for message in messages):
                     self.tell_later(conversation_id, last)
                 return last
@@ -167,9 +178,25 @@ class Mover:
             self._at_once = min(FLUSH_MAX, self._at_once * 2)
 
     async def _flush(self, at_most: int) -> None:
-        """Moves the heads of that many conversations, each over all that is known beyond it."""
+        """Moves the heads of that many conversations, and of some that failed before."""
+        pending = self.heads.pending
+        keys = [key for key in pending if key not in self._held][:at_most]
+        await self._held.together(keys, self._flush_together, least=at_most <= FLUSH_MIN)
+        await self._held.again(self._flush_together)
+        for key in self._held:  # what they have beyond their heads is in the database, and need not fill memory
+            if len(pending.get(key, ())) > TAIL_MAX:
+                pending[key] = pending[key][-1:]
+
+    def _settle(self, conversation_id: str, up_to_seq: int) -> None:
+        """The stored head is there."""
+        self.heads.settle(conversation_id, up_to_seq)
+        self._prepared.pop(conversation_id, None)
+        self._held.release(conversation_id)
+
+    async def _flush_together(self, keys: Sequence[str]) -> None:
+        """Moves the heads of these conversations in one step, each over all that is known beyond it."""
         # Where another process has written in between, ours have a gap, and all goes by what the database has.
-        taken = [(key, list(messages)) for key, messages in list(self.heads.pending.items())[:at_most]]
+        taken = [(key, list(self.heads.pending[key])) for key in keys if key in self.heads.pending]
         some = [(key, own) for key, own in taken if own[-1]["seq"] - own[0]["seq"] == len(own) - 1]
         for key in {key for key, _ in taken} - {key for key, _ in some}:
             await self.move(key)
@@ -178,7 +205,7 @@ class Mover:
         await self._prepare([message for _, messages in some for message in messages])
         if await self._stored.move([(key, messages[0]["seq"] - 1, advance(messages)) for key, messages in some]):
             for key, messages in some:
-                self.heads.settle(key, messages[-1]["seq"])
+                self._settle(key, messages[-1]["seq"])
             return
         # Another process has moved some of them, or is behind with messages before ours.
         stored = await self._stored.heads([key for key, _ in some])
@@ -186,12 +213,19 @@ class Mover:
             if stored.get(key, messages[-1]["seq"]) < messages[-1]["seq"]:
                 await self.move(key)
             else:
-                self.heads.settle(key, messages[-1]["seq"])
+                self._settle(key, messages[-1]["seq"])
 
     async def _prepare(self, messages: Sequence[Document]) -> None:
+        """Does what must be done of messages before the head moves over them: once, however often moving it fails."""
+        fresh = [each for each in messages if each["seq"] > self._prepared.get(each["conversation_id"], 0)]
+        if not fresh:
+            return
         if self.before is not None:
-            await self.before(messages)
-        await self._index.add(messages)  # last: done again, it adds the same lines again
+            await self.before(fresh)
+        await self._index.add(fresh)  # last: done again, it adds the same lines again
+        if len(self._prepared) > PREPARED_MAX:
+            self._prepared.clear()
+        self._prepared.update((each["conversation_id"], each["seq"]) for each in fresh)
 
     async def _flush_forever(self) -> None:
         """Ends when nothing is left to move."""
@@ -203,7 +237,10 @@ class Mover:
                 try:
                     await self.flush()
                 except Exception as error:
-                    log.warning("heads of %d conversations not stored yet: %s", len(self.heads.pending), error)
+                    count = len(self.heads.pending)
+                    self._complaints.say("", "heads of %d conversations not stored yet: %s", count, error)
+                    wait_s = min(2 * wait_s, FLUSH_WAIT_MAX_S)
+                    continue
                 # Moving heads must not take the database from those who wait to send, unless it falls behind.
                 behind = sum(map(len, self.heads.pending.values())) > PENDING_MAX
                 wait_s = FLUSH_S if behind else max(FLUSH_S, 3 * (time.monotonic() - started))
@@ -225,7 +262,7 @@ class Mover:
             if (await self._stored.heads([conversation_id])).get(conversation_id, seq) < seq:
                 await self._adopt(conversation_id)
         except Exception as error:
-            log.warning("could not look at %s again: %s", conversation_id, error)
+            self._complaints.say(conversation_id, "could not look at %s again: %s", conversation_id, error)
             self.look_later(conversation_id, seq)
 
     async def _tell_later(self, conversation_id: str) -> None:
@@ -236,7 +273,7 @@ class Mover:
                 if self.tell is not None:
                     await self.tell(conversation_id, seq)
             except Exception as error:
-                log.warning("could not tell where %s ends: %s", conversation_id, error)
+                self._complaints.say(conversation_id, "could not tell where %s ends: %s", conversation_id, error)
                 continue
             if self._to_tell[conversation_id] == seq:  # or there is more to tell by now
                 del self._to_tell[conversation_id]

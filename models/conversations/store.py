@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
 
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from contract.rooms import user_room
 from models.context import now
+from models.conversations.document import id_of
 from models.conversations.heads import Tail, apply
 from models.conversations.moving import Index, Mover
 from realtime.bus import Bus
@@ -27,6 +28,14 @@ CACHE_S = 5.0
 CACHE_MAX = 20_000
 TOUCHES_MAX = 10
 FINDS_MAX = 3
+# Clocks of processes differ: who changes a message may stamp it so much earlier than who wrote it.
+SKEW = timedelta(seconds=10)
+
+
+class Messages(Tail, Protocol):
+    """What the conversations ask of the messages."""
+
+    async def find_many(self, identifiers: Iterable[str]) -> list[Document]: ...
 
 
 class News(NamedTuple):
@@ -40,14 +49,35 @@ class News(NamedTuple):
     edited: bool
 
 
+def _last_id(document: Document) -> str:
+    return id_of(document["last_message"])
+
+
+def _last_was_changed(document: Document) -> bool:
+    """Perhaps: some message was, since about when the last was written."""
+    last, edited_at = document["last_message"], document.get("edited_at")
+    return last is not None and edited_at is not None and edited_at >= last["created_at"] - SKEW
+
+
+def _as_found(document: Document, found: dict[str, Document]) -> Document:
+    last = document["last_message"]
+    fresh = found.get(_last_id(document)) if last is not None else None
+    if fresh is not None and fresh["version"] > last["version"]:
+        last = fresh
+    alive = {identifier for identifier, message in found.items() if message["deleted_at"] is None}
+    pins = [identifier for identifier in document["pinned_message_ids"] if identifier in alive]
+    return {**document, "last_message": last, "pinned_message_ids": pins}
+
+
 def _now(*names: str) -> Document:
     return dict.fromkeys(names, now())
 
 
 class ConversationStore:
-    def __init__(self, database: Database, bus: Bus, tail: Tail, index: Index, alone: bool) -> None:
+    def __init__(self, database: Database, bus: Bus, messages: Messages, index: Index, alone: bool) -> None:
         self._conversations = database.collection("conversations")
-        self.mover = Mover(self, tail, index, alone)
+        self._messages = messages
+        self.mover = Mover(self, messages, index, alone)
         self._cache: OrderedDict[str, tuple[float, Document]] = OrderedDict()
         self._forgotten_at: OrderedDict[str, float] = OrderedDict()
         self._audiences: OrderedDict[str, tuple[list[str], Sequence[str], int]] = OrderedDict()
@@ -93,6 +123,19 @@ class ConversationStore:
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
         return await self.find(conversation_id)
+
+    async def as_messages_are(self, documents: Sequence[Document]) -> list[Document]:
+        """The conversations with their last and their pinned messages as these are now; deleted ones are not pinned.
+
+        What a conversation stores of its messages follows them a moment later, or never, if the process that changed
+        one dies in between. Nothing is looked up for one without pins whose last message was not changed.
+        """
+        wanted = {identifier for document in documents for identifier in document["pinned_message_ids"]}
+        wanted |= {_last_id(document) for document in documents if _last_was_changed(document)}
+        if not wanted:
+            return list(documents)
+        found = {id_of(message): message for message in await self._messages.find_many(wanted)}
+        return [_as_found(document, found) for document in documents]
 
     async def audience(self, conversation_id: str, seq: int | None = None) -> Sequence[str]:
         """The rooms of its participants, or of those who may see this message; nobody, if it is not there."""
@@ -188,6 +231,18 @@ class ConversationStore:
         if result.matched_count:
             await self._bus.publish("conversation_changed", {"id": query["_id"]})
         return bool(result.matched_count)
+
+    async def unpin(self, message: Document) -> bool:
+        """False if it was not pinned."""
+        identifier = id_of(message)
+        query = {"_id": message["conversation_id"], "pinned_message_ids": identifier}
+        return await self.change(query, {"$pull": {"pinned_message_ids": identifier}})
+
+    async def joined_at(self, user_id: str, conversation_ids: Iterable[str]) -> dict[str, int]:
+        """Of these conversations those that the user is in → the `seq` they joined at."""
+        query = {"_id": {"$in": list(conversation_ids)}, "participant_ids": user_id}
+        found = await self._conversations.find(query, {f"members.{user_id}.joined_seq": 1}).to_list(None)
+        return {document["_id"]: document["members"][user_id]["joined_seq"] for document in found}
 
     async def rename_member(self, user_id: str, name: str) -> list[str]:
         found = await self._conversations.find({"participant_ids": user_id}, {"_id": 1}).to_list(None)

@@ -15,7 +15,7 @@ from contract.text import BLANK
 from models.context import Context, fingerprint, now
 from models.conversations.actions import Conversations
 from models.conversations.document import merged, to_message
-from models.messages.document import draft, message_id, placed, split_id
+from models.messages.document import draft, placed, split_id
 from models.messages.log import Log
 from models.messages.store import ClientIdTaken as ClientIdTaken
 from models.messages.store import MessageStore, WordStore
@@ -66,7 +66,7 @@ class Messages:
                 raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
             return chat.MessageData(message=to_message(found), duplicate=True)
         if payload.reply_to is not None:
-            await self._check_reply(payload.conversation_id, payload.reply_to)
+            await self._check_reply(context.user_id, conversation, payload.reply_to)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
@@ -74,22 +74,25 @@ class Messages:
         data = await self._log.append(payload.conversation_id, made, context.placed, context.answer)
         if mentions:  # at once; and if that fails, or this process dies, when the head is moved
             try:
-                await self._notify(data.message, await self._conversations.recent(payload.conversation_id))
+                await self._notify([data.message.id], self._conversations.recent)
             except Exception as error:
-                log.warning("whoever %s mentions is notified a little later: %s", data.message.id, error)
+                log.warning("those mentioned in %s are notified a little later: %s", data.message.id, error)
         return data
 
     async def notify_mentioned(self, messages: Sequence[Document]) -> None:
-        """Whoever is mentioned in them, as they are now, and was not notified yet."""
-        ids = [message_id(message["conversation_id"], message["seq"]) for message in messages if message["mentions"]]
-        for message in await self._store.find_many(ids) if ids else ():
-            conversation = await self._conversations.find_stored(message["conversation_id"])
-            await self._notify(to_message(message), conversation)
+        """Those who are mentioned in them and were not notified yet."""
+        mentioning = [message for message in messages if message["mentions"]]
+        untold = await self._notifications.untold(mentioning) if mentioning else []
+        await self._notify(untold, self._conversations.find_stored)
 
-    async def _notify(self, message: chat.Message, conversation: Document | None) -> None:
-        """Those who are mentioned and may see it, by now."""
-        if conversation is None or message.deleted_at is not None:
-            return
+    async def _notify(self, ids: Sequence[str], find: Callable[[str], Awaitable[Document | None]]) -> None:
+        """Those who are mentioned in these messages, as they are now, and may see them now."""
+        for document in await self._store.find_many(ids) if ids else ():
+            conversation = await find(document["conversation_id"])
+            if conversation is not None and document["deleted_at"] is None:
+                await self._notify_of(to_message(document), conversation)
+
+    async def _notify_of(self, message: chat.Message, conversation: Document) -> None:
         members, participants = conversation["members"], conversation["participant_ids"]
         told = [one for one in message.mentions if one in participants and members[one]["joined_seq"] < message.seq]
         await self._notifications.mentioned(message, conversation, told)
@@ -113,9 +116,12 @@ class Messages:
             raise ParleyError("idempotency_mismatch")
         return found
 
-    async def _check_reply(self, conversation_id: str, reply_to: str) -> None:
+    async def _check_reply(self, user_id: str, conversation: Document, reply_to: str) -> None:
+        """It answers a message that its sender can see."""
         place = split_id(reply_to)
-        if place is None or place[0] != conversation_id or await self._store.find(reply_to) is None:
+        there = place is not None and place[0] == conversation["_id"]
+        seen = place is not None and place[1] > conversation["members"][user_id]["joined_seq"]
+        if not there or not seen or await self._store.find(reply_to) is None:
             raise invalid("reply_to", "is not a message of this conversation")
 
     async def edit(self, context: Context, payload: chat.Edit) -> chat.MessageData:

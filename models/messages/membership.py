@@ -5,17 +5,27 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from msgspec import UNSET
+
 from contract import chat
 from contract.errors import ParleyError, invalid
 from models.context import Context, new_id, now
-from models.conversations.actions import Conversations, split_update
-from models.conversations.document import to_conversation
-from models.messages.document import draft, message_id, split_id
+from models.conversations.actions import Conversations
+from models.conversations.document import id_of, seq_of
+from models.messages.document import draft
 from models.messages.log import Log
 from models.messages.store import MessageStore
 from models.notifications.actions import Notifications
 from realtime.bus import Bus
 from storage.mongo import Document
+
+
+def _split_update(payload: chat.Update) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the caller's own fields, everyone's fields) that were sent."""
+    sent = {name: getattr(payload, name) for name in ("muted", "archived", "title", "pinned_message_ids")}
+    given = {name: value for name, value in sent.items() if value is not UNSET}
+    own: dict[str, Any] = {name: given.pop(name) for name in ("muted", "archived") if name in given}
+    return own, given
 
 
 def _listing(names: list[str]) -> str:
@@ -68,11 +78,11 @@ class Membership:
                 context, document, f"{removed} left" if own else f"{names[context.user_id]} removed {removed}"
             )
         if not payload.add and not payload.remove:
-            return chat.ConversationData(conversation=to_conversation(document, context.user_id))
+            return chat.ConversationData(conversation=await self._conversations.show_one(document, context.user_id))
         fresh = await self._conversations.changed(document, context.origin, remove)
         if add:
             await self._notifications.added(joined, context.user_id, add)
-        return chat.ConversationData(conversation=to_conversation(fresh, context.user_id))
+        return chat.ConversationData(conversation=await self._conversations.show_one(fresh, context.user_id))
 
     async def _add(self, context: Context, conversation_id: str, user_ids: list[str]) -> Document:
         """They come in after the last message, and no message is between the look at the last and their coming in."""
@@ -92,8 +102,8 @@ class Membership:
 
     async def update(self, context: Context, payload: chat.Update) -> chat.ConversationData:
         document = await self._conversations.require(context.user_id, payload.conversation_id)
-        own, shared = split_update(payload)
-        await self._check_shared(document, shared)
+        own, shared = _split_update(payload)
+        await self._check_shared(context.user_id, document, shared)
         if own:
             await self._conversations.set_own(context.user_id, document, own)
         if shared:
@@ -102,23 +112,32 @@ class Membership:
                 name = document["members"][context.user_id]["name"]
                 await self._say(context, document, f"{name} changed the title to “{shared['title']}”")
         if not own and not shared:
-            return chat.ConversationData(conversation=to_conversation(document, context.user_id))
+            return chat.ConversationData(conversation=await self._conversations.show_one(document, context.user_id))
         fresh = await self._conversations.changed(document, context.origin)
-        return chat.ConversationData(conversation=to_conversation(fresh, context.user_id))
+        return chat.ConversationData(conversation=await self._conversations.show_one(fresh, context.user_id))
 
-    async def _check_shared(self, document: Document, shared: dict[str, Any]) -> None:
+    async def _check_shared(self, user_id: str, document: Document, shared: dict[str, Any]) -> None:
         if "title" in shared and document["type"] == "direct":
             raise invalid("title", "a direct conversation has none")
-        pins: list[str] = shared.get("pinned_message_ids", [])
-        if pins:
-            found = {
-                message_id(message["conversation_id"], message["seq"]) for message in await self._store.find_many(pins)
-            }
-            for index, identifier in enumerate(pins):
-                place = split_id(identifier)
-                if place is None or place[0] != document["_id"] or identifier not in found:
-                    raise invalid(f"pinned_message_ids[{index}]", "is not a message of this conversation")
-            shared["pinned_message_ids"] = list(dict.fromkeys(pins))
+        if "pinned_message_ids" in shared:
+            shared["pinned_message_ids"] = await self._pins(user_id, document, shared["pinned_message_ids"])
+
+    async def _pins(self, user_id: str, document: Document, wanted: list[str]) -> list[str]:
+        """What is pinned if this person, who sees messages after they joined and no others, wants these."""
+        joined_seq = document["members"][user_id]["joined_seq"]
+        found = {id_of(message): message for message in await self._store.find_many(wanted)} if wanted else {}
+        for index, identifier in enumerate(wanted):
+            message = found.get(identifier)
+            if message is None or message["conversation_id"] != document["_id"] or message["seq"] <= joined_seq:
+                raise invalid(f"pinned_message_ids[{index}]", "is not a message of this conversation")
+            if message["deleted_at"] is not None:
+                raise invalid(f"pinned_message_ids[{index}]", "was deleted")
+        unseen = [each for each in await self._conversations.pinned(document) if seq_of(each) <= joined_seq]
+        pins = [*unseen, *dict.fromkeys(wanted)]
+        if len(pins) > chat.PINS_MAX:
+            before = f"{len(unseen)} of them from before you joined"
+            raise invalid("pinned_message_ids", f"a conversation has at most {chat.PINS_MAX}, {before}")
+        return pins
 
     async def _tell_left(self, document: Document, user_ids: list[str]) -> None:
         """Every process ends what these people's connections had by being in the conversation."""

@@ -12,7 +12,7 @@ from contract.errors import invalid
 from contract.types import format_time, parse_time
 from models.context import Context, now
 from models.conversations.actions import Conversations
-from models.conversations.document import to_conversation, to_message
+from models.conversations.document import to_message
 from models.messages.store import MessageStore
 from models.paging import decode_cursor, encode_cursor
 from storage.mongo import Document
@@ -38,7 +38,9 @@ class Reading:
         else:
             page = await self._after(document, context.user_id, payload.since_seq, PAGE_MAX)
         return chat.JoinData(
-            conversation=to_conversation(document, context.user_id), messages=page.messages, has_more=page.has_more
+            conversation=await self._conversations.show_one(document, context.user_id),
+            messages=page.messages,
+            has_more=page.has_more,
         )
 
     async def may_look(self, context: Context, conversation_id: str) -> bool:
@@ -116,7 +118,7 @@ class Reading:
             budget -= len(page.messages)
             missed.append(
                 chat.ConversationMissed(
-                    conversation=to_conversation(document, context.user_id), messages=page.messages,
+                    conversation=await self._conversations.show_one(document, context.user_id), messages=page.messages,
                     changed=await self._changed(document, context.user_id, since, cursor) if since else [],
                     has_more=page.has_more,
                 )

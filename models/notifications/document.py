@@ -3,7 +3,8 @@
     {_id, user_id, kind, title, body, data, read_at, created_at}, and per user
     notification_preferences {_id: user_id, muted_kinds}
 
-The id is made of what it is about and whom it tells, so that telling twice stores once.
+`body` is empty, and not read: what a message says is the message's. The id is made of what it is about and whom it
+tells, so that telling twice stores once.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from storage.mongo import Document
 INDEXES = {"notifications": [IndexModel([("user_id", 1), ("created_at", -1)])]}
 
 
-def to_notification(document: Document) -> Notification:
+def to_notification(document: Document, body: str) -> Notification:
     return Notification(
         id=document["_id"],
         kind=document["kind"],
         title=document["title"],
-        body=document["body"],
+        body=body,
         data=document["data"],
         read_at=format_time(document["read_at"]) if document["read_at"] else None,
         created_at=format_time(document["created_at"]),

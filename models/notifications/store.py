@@ -29,6 +29,11 @@ class NotificationStore:
             return [document for index, document in enumerate(documents) if index not in there]
         return list(documents)
 
+    async def existing(self, ids: Sequence[str]) -> set[str]:
+        """Which of these there are."""
+        found = await self._notifications.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(None)
+        return {document["_id"] for document in found}
+
     async def of_user(self, user_id: str, up_to: datetime | None = None) -> list[Document]:
         """Newest first."""
         query: dict[str, object] = {"user_id": user_id}
