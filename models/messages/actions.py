@@ -60,13 +60,13 @@ class Messages:
         if not text:
             raise invalid("text", BLANK)
         print_ = fingerprint(payload.conversation_id, text, payload.reply_to, mentions)
-        if strangers := [user_id for user_id in mentions if user_id not in conversation["participant_ids"]]:
+        try:
+            await self._check_references(context.user_id, conversation, mentions, payload.reply_to)
+        except ParleyError:
             found = await self.repeated(context.user_id, payload.client_id, print_)
-            if found is None:  # else they have left since it was sent
-                raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
+            if found is None:  # else people have left or come back since it was sent
+                raise
             return chat.MessageData(message=to_message(found), duplicate=True)
-        if payload.reply_to is not None:
-            await self._check_reply(context.user_id, conversation, payload.reply_to)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
@@ -116,8 +116,14 @@ class Messages:
             raise ParleyError("idempotency_mismatch")
         return found
 
-    async def _check_reply(self, user_id: str, conversation: Document, reply_to: str) -> None:
-        """It answers a message that its sender can see."""
+    async def _check_references(
+        self, user_id: str, conversation: Document, mentions: Sequence[str], reply_to: str | None
+    ) -> None:
+        """A message mentions people who are there, and answers a message that its sender can see."""
+        if strangers := [one for one in mentions if one not in conversation["participant_ids"]]:
+            raise invalid("mentions", f"not in this conversation: {', '.join(strangers[:5])}")
+        if reply_to is None:
+            return
         place = split_id(reply_to)
         there = place is not None and place[0] == conversation["_id"]
         seen = place is not None and place[1] > conversation["members"][user_id]["joined_seq"]

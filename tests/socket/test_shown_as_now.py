@@ -168,6 +168,19 @@ async def test_pins_and_replies_reach_no_further_back_than_their_author_sees(cro
     assert (await seen(ada, conversation))["pinned_message_ids"] == []
 
 
+async def test_a_repeated_reply_is_the_first_one_though_its_author_was_away_meanwhile(crowd: Crowd) -> None:
+    ada, ben = await crowd.person("Ada"), await crowd.person("Ben")
+    conversation = await group(ada, ben)
+    place = {"conversation_id": conversation["id"]}
+    question = await say(ada, conversation, "40?")
+    answer = await say(ben, conversation, "45", reply_to=question["id"])
+    for change in ("remove", "add"):
+        await ada.call("chat:members", {**place, change: [ben.account.id]})
+    assert (await say(ben, conversation, "45", reply_to=question["id"]))["id"] == answer["id"]
+    with pytest.raises(CommandError, match="reply_to"):
+        await say(ben, conversation, "46", reply_to=question["id"])
+
+
 async def test_a_conversation_has_so_many_pins_whoever_sees_them(crowd: Crowd) -> None:
     ada, ben = await crowd.person("Ada"), await crowd.person("Ben")
     conversation = await group(ada, ben)
