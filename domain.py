@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from models.conversations import document as conversation_document
 from models.conversations.actions import Conversations
@@ -21,10 +22,13 @@ from models.ledger.store import LedgerStore
 from models.messages import document as message_document
 from models.messages.actions import Messages
 from models.messages.doors import Chat
+from models.messages.indexing import Indexing
 from models.messages.log import Log
 from models.messages.membership import Membership
 from models.messages.reading import Reading
+from models.messages.rebuilding import Rebuilding
 from models.messages.receipts import Receipts
+from models.messages.reindexing import Reindexing
 from models.messages.search import Search
 from models.messages.store import MessageStore, WordStore
 from models.notifications import document as notification_document
@@ -55,6 +59,7 @@ from realtime.publisher import Publisher
 from security.passwords import Passwords
 from security.tokens import Tokens
 from settings import Settings
+from storage.migrations import Migration, Migrations
 from storage.mongo import Database
 
 INDEXES = {
@@ -89,9 +94,14 @@ class Domain:
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.conversations = Conversations(conversations, self.users, publisher)
+        rebuilding = Rebuilding(store, index)
+        reindexing = Reindexing(index, rebuilding, self.conversations)
+        self.migrations = Migrations(database, [Migration(1, "search words", "message_words", reindexing.step)])
+        migrated = partial(self.migrations.done, 1)
+        self.indexing = Indexing(index, rebuilding, migrated)
         self.notifications = Notifications(NotificationStore(database), store, self.conversations, publisher)
         log = Log(store, self.conversations, publisher)
-        self.messages = Messages(store, index, log, self.conversations, self.notifications, publisher)
+        self.messages = Messages(store, self.indexing, log, self.conversations, self.notifications, publisher)
         self.repair = Repair(conversations, self.conversations, self.messages, connected)
         adapter.on_uncertain(self.repair.since, self.repair.pending)
         adapter.on_late(self.repair.late)
@@ -101,7 +111,7 @@ class Domain:
             membership=Membership(self.conversations, store, log, self.notifications, adapter.bus),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, publisher),
-            search=Search(store, index, self.conversations),
+            search=Search(store, index, self.conversations, migrated),
         )
         self.jobs = Jobs(JobStore(database), adapter.bus)
         self.ledger = Ledger(LedgerStore(database), database, self.jobs)

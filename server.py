@@ -185,6 +185,7 @@ class Server:
             self.connections,
             self.sio,
             self.domain.repair,
+            self.domain.indexing,
             self.domain.conversations,
             self.adapter,
         ):

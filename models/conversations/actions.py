@@ -144,6 +144,10 @@ class Conversations:
     async def of_user(self, user_id: str) -> list[Document]:
         return await self._store.of_user(user_id)
 
+    async def made_between(self, low: str, high: str) -> list[tuple[str, int]]:
+        """(id, stored last seq) of all that people with ids in [low, high) made: to go through all in bounded steps."""
+        return await self._store.made_between(low, high)
+
     async def shared(self, user_id: str, others: list[str]) -> set[str]:
         return await self._store.shared(user_id, others)
 

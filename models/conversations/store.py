@@ -164,6 +164,12 @@ class ConversationStore:
         found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
         return found
 
+    async def made_between(self, low: str, high: str) -> list[tuple[str, int]]:
+        """(id, stored last seq) of those whose creators' ids are in [low, high)."""
+        query = {"create_key": {"$gte": low, "$lt": high}}
+        found = await self._conversations.find(query, {"last_seq": 1}).to_list(None)
+        return [(document["_id"], document["last_seq"]) for document in found]
+
     async def with_news(self, user_ids: Sequence[str], since: datetime, active: Document) -> list[News]:
         """Of these users' conversations whose last activity is `active`: those with messages or changes since `since`,
         or with messages beyond their stored head."""

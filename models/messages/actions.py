@@ -12,13 +12,14 @@ import msgspec
 from contract import chat, chat_commands
 from contract.errors import ErrorDetail, ParleyError, invalid
 from contract.text import BLANK
-from models.context import Context, fingerprint, now
+from models.context import Context, fingerprint, new_id, now
 from models.conversations.actions import Conversations
 from models.conversations.document import merged, to_message
 from models.messages.document import draft, placed, split_id
+from models.messages.indexing import Indexing
 from models.messages.log import Log
 from models.messages.store import ClientIdTaken as ClientIdTaken
-from models.messages.store import MessageStore, WordStore
+from models.messages.store import MessageStore
 from models.notifications.actions import Notifications
 from realtime.publisher import Publisher
 from storage.mongo import Document, Transaction
@@ -36,14 +37,14 @@ class Messages:
     def __init__(
         self,
         store: MessageStore,
-        index: WordStore,
+        indexing: Indexing,
         log: Log,
         conversations: Conversations,
         notifications: Notifications,
         publisher: Publisher,
     ) -> None:
         self._store = store
-        self._index = index
+        self._indexing = indexing
         self._log = log
         self._conversations = conversations
         self._notifications = notifications
@@ -191,6 +192,7 @@ class Messages:
 
     async def _change(self, context: Context, identifier: str, change: Change) -> chat.MessageData:
         """Applies `change` to the newest version, again if someone was faster; tells everyone. None: nothing to do."""
+        mark = new_id("mark")
         for _ in range(EDIT_ATTEMPTS_MAX):
             conversation, message = await self.visible(context.user_id, identifier)
             fields = change(message)
@@ -201,10 +203,14 @@ class Messages:
             # First: a process that dies in between must not leave search with the old words.
             await self._conversations.changing(conversation, "text" in fields)
             if "text" in fields:
-                await self._index.changed(message)
+                await self._indexing.changing(message, mark)
             changed = await self._store.replace(message, fields, now())
             if changed is not None:
-                return await self._changed(context, changed)
+                try:
+                    return await self._changed(context, changed)
+                finally:
+                    if "text" in fields:
+                        self._indexing.changed(changed, mark)
         raise ParleyError("conflict")
 
     async def _changed(self, context: Context, message: Document) -> chat.MessageData:

@@ -1,109 +1,180 @@
 """Search by words and their beginnings, in what the caller may see.
 
-A query is folded into words; a message matches when it has, for each, a word beginning so. The longest word is looked
-up in the index of each conversation and the rest are checked on the hits; messages that the index does not have yet, or
-has as they were before an edit, are looked at themselves. Conversations are searched in batches, the
-youngest first; within a batch hits are newest first, so for up to BATCH conversations the whole result is.
+A query is folded into terms (see `words`); a message matches when it has each of them. The term that most likely is the
+rarest is looked up in the index of each conversation and the rest are checked on the lines that it leads to; messages
+that the index does not have yet, or that are being changed, are looked at themselves. What is shown is checked once
+more as it reads now.
+
+Newest first means by (time, seq, conversation), falling, so that messages of one millisecond are in order as well.
+Conversations are searched in batches, the youngest first; within a batch hits are newest first, so for up to BATCH
+conversations the whole result is. A cursor says which conversations its batch has by where it begins and ends, because
+conversations are joined and left while someone reads on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import NamedTuple
 
 from contract import chat
 from contract.errors import invalid
+from contract.types import parse_time
 from models.context import Context
 from models.conversations.actions import Conversations
 from models.conversations.document import to_message
-from models.messages.document import message_id, words
+from models.messages.document import VERSION, line, message_id
+from models.messages.firstwords import first_words
 from models.messages.store import MessageStore, WordStore
+from models.messages.words import QUERY_WORDS_MAX, Query, parse
 from models.paging import decode_cursor, encode_cursor
 from storage.mongo import Document
 
 BATCH = 100
 CONCURRENT = 8
-QUERY_WORDS_MAX = 10
+
+
+class Hit(NamedTuple):
+    created_at: datetime
+    seq: int
+    conversation_id: str
+
+
+class Wanted(NamedTuple):
+    """`first`: the words of the first version of the index, while there are blocks of it."""
+
+    user_id: str
+    query: Query
+    first: list[str]
+
+
+class Place(NamedTuple):
+    """Conversations whose keys are below `start`, down to `end`, and their hits below `after`; empty: no bound."""
+
+    start: str = ""
+    end: str = ""
+    after: Hit | None = None
+
+    def encode(self) -> str:
+        after = self.after
+        return encode_cursor([self.start, self.end, [after[0].isoformat(), *after[1:]] if after is not None else None])
+
+    @classmethod
+    def decode(cls, cursor: str) -> Place:
+        start, end, after = decode_cursor(cursor, tuple[str, str, tuple[str, int, str] | None])
+        try:
+            return cls(start, end, Hit(parse_time(after[0]), *after[1:]) if after is not None else None)
+        except ValueError:
+            raise invalid("cursor", "is not one this list gave") from None
 
 
 class Search:
-    def __init__(self, store: MessageStore, index: WordStore, conversations: Conversations) -> None:
+    """`migrated`: whether no block of the first version is left."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        index: WordStore,
+        conversations: Conversations,
+        migrated: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._store = store
         self._index = index
         self._conversations = conversations
+        self._migrated = migrated
 
     async def search(self, context: Context, payload: chat.Search) -> chat.MessageList:
-        wanted = words(payload.query)
-        if not wanted or len(wanted) > QUERY_WORDS_MAX:
+        query = parse(payload.query)
+        if query is None:
             raise invalid("query", f"must have one to {QUERY_WORDS_MAX} words")
         if payload.conversation_id is not None:
             scope = [await self._conversations.require(context.user_id, payload.conversation_id)]
         else:
             scope = await self._conversations.of_user(context.user_id)
             # A fixed order, so that new activity between two pages moves nothing from one batch to another.
-            scope.sort(key=lambda document: (document["created_at"], document["_id"]), reverse=True)
-        batch, skip_key = 0, ""
-        if payload.cursor is not None:
-            batch, skip_key = decode_cursor(payload.cursor, tuple[int, str])
-            if batch < 0:
-                raise invalid("cursor", "is not one this list gave")
-        return await self._page(context.user_id, scope, wanted, batch, skip_key, payload.limit)
+            scope.sort(key=_key)
+        first = [] if await self._migrated() else first_words(payload.query)
+        place = Place.decode(payload.cursor) if payload.cursor is not None else Place()
+        return await self._page(Wanted(context.user_id, query, first), scope, place, payload.limit)
 
-    async def _page(
-        self, user_id: str, scope: list[Document], wanted: list[str], batch: int, below: str, limit: int
-    ) -> chat.MessageList:
-        """Fills one page, from as many batches as it takes. `below`: the last key shown of the first batch."""
-        picked: list[str] = []
-        cursor: str | None = None
-        while batch * BATCH < len(scope):
-            hits = await self._hits(user_id, scope[batch * BATCH : (batch + 1) * BATCH], wanted)
-            hits = [hit for hit in hits if not below or hit < below]
+    async def _page(self, wanted: Wanted, scope: list[Document], place: Place, limit: int) -> chat.MessageList:
+        """Fills one page, from as many batches as it takes. `scope` rises, and is gone through from its end."""
+        keys = [_key(conversation) for conversation in scope]
+        picked: list[Hit] = []
+        following: Place | None = None
+        while high := bisect_left(keys, place.start) if place.start else len(keys):
+            low = max(bisect_left(keys, place.end), high - 2 * BATCH) if place.end else max(high - BATCH, 0)
+            end = keys[low] if low < high else place.end
+            hits = await self._hits(wanted, scope[low:high])
+            if place.after is not None:
+                hits = [hit for hit in hits if hit < place.after]
             room = limit - len(picked)
-            picked += [hit.split(" ")[1] for hit in hits[:room]]
+            picked += hits[:room]
             if len(hits) > room:
-                cursor = encode_cursor([batch, hits[room - 1] if room else below])
+                following = Place(place.start, end, hits[room - 1] if room else place.after)
                 break
-            batch, below = batch + 1, ""
-            if len(picked) == limit and batch * BATCH < len(scope):
-                cursor = encode_cursor([batch, ""])
+            place = Place(start=end)
+            if len(picked) == limit and low > 0:
+                following = place
                 break
-        found = {message.id: message for message in map(to_message, await self._store.find_many(picked))}
-        items = [found[identifier] for identifier in picked if identifier in found]
-        return chat.MessageList(items=items, next_cursor=cursor)
+        ids = [message_id(hit.conversation_id, hit.seq) for hit in picked]
+        found = {
+            message_id(message["conversation_id"], message["seq"]): to_message(message)
+            for message in await self._store.find_many(ids)
+            if wanted.query.matches(line(message)["words"])
+        }
+        items = [found[identifier] for identifier in ids if identifier in found]
+        return chat.MessageList(items=items, next_cursor=following.encode() if following is not None else None)
 
-    async def _hits(self, user_id: str, scope: list[Document], wanted: list[str]) -> list[str]:
-        """Sort keys "TIME ID" of all matches in these conversations, newest first."""
+    async def _hits(self, wanted: Wanted, batch: list[Document]) -> list[Hit]:
+        """All matches in these conversations, newest first."""
         gate = asyncio.Semaphore(CONCURRENT)
-        longest = max(wanted, key=len)
+        looked_at = await self._index.to_look_at([conversation["_id"] for conversation in batch])
 
-        async def one(conversation: Document) -> list[str]:
+        async def one(conversation: Document) -> list[Hit]:
+            conversation_id: str = conversation["_id"]
+            floor: int = conversation["members"][wanted.user_id]["joined_seq"]
             async with gate:
-                lines = await self._lines(conversation, longest)
-            floor = conversation["members"][user_id]["joined_seq"]
-            return [
-                _key(conversation["_id"], line)
-                for line in lines
-                if line["seq"] > floor
-                and all(any(word.startswith(prefix) for word in line["words"]) for prefix in wanted)
-            ]
+                lines = await self._lines(wanted, conversation, conversation_id in looked_at)
+            return [Hit(said["created_at"], said["seq"], conversation_id) for said in lines if said["seq"] > floor]
 
-        results = await asyncio.gather(*[one(conversation) for conversation in scope])
-        return sorted((key for keys in results for key in keys), reverse=True)
+        results = await asyncio.gather(*[one(conversation) for conversation in batch])
+        return sorted({hit for hits in results for hit in hits}, reverse=True)
 
-    async def _lines(self, conversation: Document, word: str) -> list[Document]:
-        """(seq, words, created_at) of messages that may match."""
+    async def _lines(self, wanted: Wanted, conversation: Document, look: bool) -> list[Document]:
+        """Those that match."""
         conversation_id = conversation["_id"]
         last: int = conversation["last_seq"]
         stored: int = conversation.get("stored_seq", last)
-        lines, changed = await self._index.with_word(conversation_id, word, conversation.get("edited", False))
-        lines = [line for line in lines if line["seq"] <= stored]
+        tokens = {wanted.query.token, max(wanted.first, key=len, default=wanted.query.token)}
+        blocks = await self._index.with_token(conversation_id, tokens, look)
+        again = {mark["seq"] for block in blocks for mark in block.get("changing", ())}
+        if wanted.first and conversation.get("edited"):
+            changed = await self._index.first_version_changed(conversation_id)
+            again.update(seq for block in changed for seq in block["changed"])
+        lines: list[Document] = []
+        for block in blocks:
+            current = block.get("version") == VERSION
+            for said in block.get("lines", ()):
+                if current and wanted.query.matches(said["words"]):
+                    lines.append(said)
+                elif not current and _has_all(said["words"], wanted):
+                    again.add(said["seq"])  # its words do not tell
+        lines = [said for said in lines if said["seq"] <= stored and said["seq"] not in again]
         others = await self._store.range(conversation_id, stored, last) if last > stored else []
-        again = [message_id(conversation_id, seq) for seq in changed if seq <= stored]
-        others += await self._store.find_many(again) if again else []
-        for message in others:
-            said = words(message["text"]) if message["kind"] == "text" else []
-            lines.append({"seq": message["seq"], "words": said, "created_at": message["created_at"]})
-        return lines
+        if looked := [message_id(conversation_id, seq) for seq in again if seq <= stored]:
+            others += await self._store.find_many(looked)
+        return lines + [said for said in map(line, others) if wanted.query.matches(said["words"])]
 
 
-def _key(conversation_id: str, line: Document) -> str:
-    return f"{line['created_at'].isoformat(timespec='milliseconds')} {message_id(conversation_id, line['seq'])}"
+def _has_all(words: list[str], wanted: Wanted) -> bool:
+    """In a line of the first version: by its words or by those of today."""
+    return wanted.query.matches(words) or (
+        bool(wanted.first) and all(any(word.startswith(first) for word in words) for first in wanted.first)
+    )
+
+
+def _key(conversation: Document) -> str:
+    return f"{conversation['created_at'].isoformat(timespec='milliseconds')} {conversation['_id']}"

@@ -10,7 +10,17 @@ from typing import Any, Literal
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from models.messages.document import BLOCK, place, sent_key, split_id, words
+from contract.errors import ParleyError
+from models.messages.document import (
+    FIRST_CHANGED,
+    VERSION,
+    adding,
+    block_id,
+    block_number,
+    place,
+    sent_key,
+    split_id,
+)
 from storage.batch import Batches
 from storage.mongo import Database, Document, Transaction
 
@@ -28,8 +38,9 @@ class ClientIdTaken(Exception):
 
 
 UPSERTS_MAX = 5
-# No word: marks the blocks that name changed messages.
-CHANGED = "\0changed"
+BLOCKS_AT_ONCE = 64
+# Reads and writes of blocks for one call: enough for all that is ever moved at once, and for many who write the same.
+ADDS_MAX = 100
 
 
 class MessageStore:
@@ -120,71 +131,127 @@ class MessageStore:
 
 
 class WordStore:
-    """Which words were said where. Written behind the messages, so a search also looks at those beyond `stored_seq`."""
+    """Which words were said where. Written behind the messages, so a search also looks at those beyond `stored_seq`.
+
+    Every write of a block raises its `revision`, and one that depends on what the block has names the revision it saw.
+    On the embedded database an update costs as much as the block has tokens, and `$addToSet` their square: hence a read
+    before, and as few writes as possible.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._blocks = database.collection("message_words")
 
     async def add(self, messages: Sequence[Document]) -> None:
-        """Indexes messages; more than once does no harm."""
+        """Indexes messages that are not; a line that is there stays, for it may be younger than what is given here."""
         blocks: dict[str, list[Document]] = defaultdict(list)
         for message in messages:
             if message["kind"] == "text":
-                blocks[_block(message)].append(message)
-        if blocks:
-            await self._write([UpdateOne({"_id": key}, _adding(some), upsert=True) for key, some in blocks.items()])
+                blocks[block_id(message["conversation_id"], block_number(message["seq"]))].append(message)
+        waiting = list(blocks)
+        for _ in range(ADDS_MAX):
+            if not waiting:
+                return
+            some = waiting[:BLOCKS_AT_ONCE]
+            fields = {"words": 1, "revision": 1, "more": 1, "lines.seq": 1}
+            seen = {found["_id"]: found for found in await self._find({"_id": {"$in": some}}, fields)}
+            updates = {key: adding(seen.get(key, {}), blocks[key]) for key in some}
+            refused = await self._write(
+                {key: _update(key, seen.get(key), update) for key, update in updates.items() if update is not None}
+            )
+            waiting = waiting[BLOCKS_AT_ONCE:] + refused
+        raise ParleyError("conflict")
 
-    async def changed(self, message: Document) -> None:
-        """It says something else from here on. Its new words are not added: a block must not grow with every edit."""
+    async def mark(self, message: Document, mark: str, at: datetime) -> None:
+        """This message is about to say something else: until `write` takes the mark away, search looks at it itself."""
+        conversation_id, seq = message["conversation_id"], message["seq"]
         update = {
-            "$setOnInsert": {"conversation_id": message["conversation_id"]},
-            "$addToSet": {"words": CHANGED, "changed": message["seq"]},
+            "$setOnInsert": {"conversation_id": conversation_id, "version": VERSION},
+            "$set": {"look": conversation_id},
+            "$addToSet": {"changing": {"seq": seq, "mark": mark}},
+            "$max": {"marked_at": at},
+            "$inc": {"revision": 1},
         }
-        await self._write([UpdateOne({"_id": _block(message)}, update, upsert=True)])
-
-    async def _write(self, updates: list[UpdateOne]) -> None:
+        key = block_id(conversation_id, block_number(seq))
         for attempt in range(UPSERTS_MAX):
             try:
-                await self._blocks.bulk_write(updates, ordered=False)
+                await self._blocks.update_one({"_id": key}, update, upsert=True)
                 return
-            except BulkWriteError as error:  # two who make the same block at once: one of them tries again
-                failures = error.details["writeErrors"]
-                if attempt + 1 == UPSERTS_MAX or any(failure["code"] != _DUPLICATE for failure in failures):
+            except DuplicateKeyError:  # two who make the same block at once: one of them tries again
+                if attempt + 1 == UPSERTS_MAX:
                     raise
-                updates = [updates[failure["index"]] for failure in failures]
 
-    async def with_word(self, conversation_id: str, word: str, edited: bool) -> tuple[list[Document], set[int]]:
-        """(lines of blocks that have a word beginning so, seqs of all messages that say something else by now).
+    async def block(self, key: str) -> Document | None:
+        """What `write` has to know of it."""
+        return next(iter(await self._find({"_id": key}, {"revision": 1, "changing": 1, "marked_at": 1})), None)
 
-        `edited`: whether there are any of those.
-        """
-        matches = [self._database.array_range(word, word + "\U0010ffff"), *([CHANGED] if edited else [])]
-        blocks = [
-            block
-            for match in matches
-            for block in await self._blocks.find({"conversation_id": conversation_id, "words": match}).to_list(None)
+    async def write(self, key: str, before: Document | None, update: Document) -> bool:
+        """False if the block is not as it was any more."""
+        return not await self._write({key: _update(key, before, update)})
+
+    async def marked_before(self, at: datetime) -> list[Document]:
+        """Some of the blocks whose last mark is older: (_id, conversation_id)."""
+        query = {"marked_at": {"$lt": at}}
+        found = self._blocks.find(query, {"conversation_id": 1}).limit(BLOCKS_AT_ONCE)
+        blocks: list[Document] = await found.to_list(None)
+        return blocks
+
+    async def to_look_at(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Which of these conversations have blocks whose tokens do not tell all."""
+        found = await self._find({"look": {"$in": list(conversation_ids)}}, {"conversation_id": 1})
+        return {block["conversation_id"] for block in found}
+
+    async def with_token(self, conversation_id: str, tokens: Iterable[str], look: bool) -> list[Document]:
+        """Blocks that have a token beginning with one of these, of any version; `look`: and those to look at anyway."""
+        queries: list[Document] = [
+            {"conversation_id": conversation_id, "words": self._database.array_range(token, token + "\U0010ffff")}
+            for token in tokens
         ]
-        changed = {seq for block in blocks for seq in block.get("changed", ())}
-        lines = {line["seq"]: line for block in blocks for line in block.get("lines", ())}
-        return [line for seq, line in lines.items() if seq not in changed], changed
+        if look:
+            queries.append({"look": conversation_id})
+        fields = {"version": 1, "lines": 1, "changing": 1, "changed": 1}
+        return list({block["_id"]: block for query in queries for block in await self._find(query, fields)}.values())
+
+    # Blocks of the first version: written by processes of before, and read until migration 1 has rebuilt them
+
+    async def first_version(self, keys: Sequence[str]) -> dict[str, Document]:
+        """Those of these blocks that are there, with what `remove` compares."""
+        found = await self._find({"_id": {"$in": list(keys)}}, {"lines.seq": 1, "changed": 1})
+        return {block["_id"]: block for block in found}
+
+    async def first_version_changed(self, conversation_id: str) -> list[Document]:
+        """Blocks with messages that say something else by now."""
+        query = {"conversation_id": conversation_id, "words": FIRST_CHANGED}
+        return await self._find(query, {"lines.seq": 1, "changed": 1})
+
+    async def remove(self, block: Document) -> bool:
+        """False if someone has written to it since it was read."""
+        same: Document = {"_id": block["_id"]}
+        same["lines"] = {"$size": len(block["lines"])} if "lines" in block else {"$exists": False}
+        same["changed"] = block.get("changed", {"$exists": False})
+        return bool((await self._blocks.delete_one(same)).deleted_count)
+
+    async def _find(self, query: Document, fields: Document) -> list[Document]:
+        found: list[Document] = await self._blocks.find(query, fields).to_list(None)
+        return found
+
+    async def _write(self, updates: dict[str, UpdateOne]) -> list[str]:
+        """The ids of blocks that were not as they had been seen."""
+        try:
+            if updates:
+                await self._blocks.bulk_write(list(updates.values()), ordered=False)
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            if error.details["writeConcernErrors"] or any(failure["code"] != _DUPLICATE for failure in failures):
+                raise
+            return [list(updates)[failure["index"]] for failure in failures]
+        return []
 
 
-def _block(message: Document) -> str:
-    return f"{message['conversation_id']}.{(message['seq'] - 1) // BLOCK}"
-
-
-def _adding(messages: Sequence[Document]) -> Document:
-    lines = [
-        {"seq": message["seq"], "words": words(message["text"]), "created_at": message["created_at"]}
-        for message in messages
-    ]
-    new = {word: None for line in lines for word in line["words"]}
-    return {
-        "$setOnInsert": {"conversation_id": messages[0]["conversation_id"]},
-        "$addToSet": {"words": {"$each": list(new)}},
-        "$push": {"lines": {"$each": lines}},
-    }
+def _update(key: str, seen: Document | None, update: Document) -> UpdateOne:
+    """An upsert that is refused as a duplicate when the block is not as it was seen."""
+    update = {**update, "$inc": {"revision": 1}}
+    return UpdateOne({"_id": key, "revision": seen["revision"] if seen is not None else 0}, update, upsert=True)
 
 
 def _failure(error: BulkWriteError) -> tuple[int, Refusal | None] | None:

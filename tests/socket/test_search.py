@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.clients import Person
+from bench.clients import CommandError, Person
 from models.messages.document import BLOCK
 from server import Server
 from tests.support import Crowd, group
@@ -16,9 +16,9 @@ Json = dict[str, Any]
 
 
 async def stored(server: Server) -> None:
-    """The stored heads have come to the last message, and with them the index."""
-    async with asyncio.timeout(10):
-        while server.domain.conversations._store.mover.heads.pending:
+    """The stored heads have come to the last message, and the index with them and to the last change."""
+    async with asyncio.timeout(20):
+        while server.domain.conversations._store.mover.heads.pending or server.domain.indexing._following is not None:
             await asyncio.sleep(0.02)
 
 
@@ -102,3 +102,54 @@ async def test_what_is_indexed_twice_is_found_once(server: Server, crowd: Crowd)
         await store.mover._tail.range(conversation["id"], 0, 1)
     )  # as after a crash before the head moved
     assert await found(ben, "twice") == ["twice told"]
+
+
+SCRIPTS = {
+    "मुझे हिन्दी में लिखें": ["हिन्दी", "लिखें", "हिन"],
+    "हम न दें": ["हम", "दें"],
+    "বাংলায় লিখুন": ["লিখুন"],
+    "Depo İstanbul’da": ["istanbul", "ISTANBUL", "ıstanbul"],
+    "this is _urgent_ now": ["urgent", "_urgent_"],
+    "they don’t know": ["don't", "dont"],
+    "Hauptstraße in Köln": ["hauptstrasse", "koln", "KÖLN"],
+    "con đường Tiếng Việt": ["duong", "tieng viet"],
+    "Οδός Αθηνάς": ["οδος", "ΑΘΗΝΑΣ"],
+    "Ёжик в тумане": ["ежик"],
+    "قال مُحَمَّدٌ شيئا": ["محمد"],
+    "من می‌خواهم بروم": ["میخواهم", "می‌خواهم"],
+    "שָׁלוֹם עולם": ["שלום"],
+    "เราจะพบกันที่กรุงเทพพรุ่งนี้": ["กรุงเทพ", "พบกัน", "เ"],
+    "ខ្ញុំនិយាយភាសាខ្មែរបានល្អ": ["ភាសាខ្មែរ"],
+    "我们明天去东京开会": ["东京", "开会", "会"],
+    "京东的手机iPhone15": ["京东", "手机", "iphone"],
+    "明日はラーメンを食べたい": ["ﾗｰﾒﾝ", "食べ"],
+    "안녕하세요 여러분": ["안녕"],
+    "for 1,200.50 EUR": ["1200", "1.200,50"],
+    "👍🏽": ["👍"],
+}
+
+
+@pytest.mark.parametrize("indexed", [False, True], ids=["at once", "from the index"])
+async def test_every_script_is_found_by_its_words_and_by_nothing_else(
+    server: Server, crowd: Crowd, indexed: bool
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    await say(ada, conversation["id"], *SCRIPTS)
+    if indexed:
+        await stored(server)
+    for text, queries in SCRIPTS.items():
+        for query in queries:
+            assert await found(ben, query) == [text], query
+
+
+@pytest.mark.parametrize(
+    "query", ["एक दो तीन चार पाँच छह सात आठ नौ दस", "我们明天早上八点在东京车站见面，带上合同", "a.b.c.d@e.f.g.h.i.j.k"]
+)
+async def test_words_of_a_query_are_counted_as_people_count_them(crowd: Crowd, query: str) -> None:
+    ada, ben, conversation = await crowd.pair()
+    await say(ada, conversation["id"], f"({query})")
+    assert await found(ben, query) == [f"({query})"]
+    with pytest.raises(CommandError, match="must have one to 10 words"):
+        await found(ben, "a b c d e f g h i j k")
+    with pytest.raises(CommandError, match="must have one to 10 words"):
+        await found(ben, "?!")
