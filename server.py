@@ -9,6 +9,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ from models.processes.actions import Processes
 from ops import collector, logs
 from ops.health import Health
 from ops.lag import LoopLag
+from ops.listening import BACKLOG, Inherited
 from ops.tasks import end
 from realtime import adapters, drain
 from realtime.admission import Admission
@@ -59,8 +61,6 @@ log = logging.getLogger("parley")
 
 BODY_BYTES_MAX = 262_144
 STOP_PART_S = 4.0
-# A crowd that comes at once waits here; whoever finds it full tries again after 1, 3, 7 and 15 s.
-BACKLOG = 4_096
 HEADER_BYTES_MAX = 16_384
 
 
@@ -129,7 +129,7 @@ class Server:
             self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
-        surroundings = Surroundings(self.settings.production)
+        surroundings = Surroundings(self.settings.production, self.health)
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]
@@ -238,20 +238,26 @@ def make_runner(app: web.Application) -> web.AppRunner:
 async def run_until(settings: configuration.Settings, url: str, stopping: asyncio.Event) -> None:
     server = Server(settings, url)
     runner = make_runner(server.app)
+    inherited = Inherited(runner, settings.port_fds, settings.port_fds_others) if settings.port_fds else None
     try:
         await server.start()
         await runner.setup()
-        # Without Redis two processes would not know of each other's clients: sharing the port is then a mistake.
-        shared = settings.redis_url is not None or None
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=shared, backlog=BACKLOG)
-        await site.start()
+        if inherited is not None:
+            await inherited.start()
+        else:
+            # Without Redis two processes would not know of each other's clients: sharing the port is then a mistake.
+            shared = settings.redis_url is not None or None
+            await web.TCPSite(runner, settings.host, settings.port, reuse_port=shared, backlog=BACKLOG).start()
         port = runner.addresses[0][1]
         print(f"parley listening on http://{settings.host}:{port}", flush=True)
         await stopping.wait()
         log.info("draining")
-        if settings.port_shared:
-            await site.stop()  # who comes now comes to a process that stays
+        if inherited is not None:
+            await inherited.stop()
+        deadline = time.monotonic() + settings.drain_timeout_s
         await server.drain()
+        if inherited is not None:
+            await inherited.finish(deadline - time.monotonic())
     finally:
         await runner.cleanup()
         await server.stop()

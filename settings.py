@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +21,16 @@ class SettingsError(ValueError):
 class Settings:
     """Times end in their unit. `mongo_url` None means the embedded database, `redis_url` None one process.
 
-    `route` names this process to a proxy in front, see docs/decisions/0014. `port_shared` (PORT_SHARED=1, which
-    `make run WEB=4` sets): others listen on the same port, so this process stops listening as soon as it drains.
+    `route` names this process to a proxy in front, see docs/decisions/0014. `port_fds`, set by formation.py: inherited
+    descriptors of listening sockets, on which this process accepts instead of taking HOST and PORT. `port_fds_others`:
+    those of the formation's other processes, for when one of them is missing.
     """
 
     env: str = "development"
     host: str = "127.0.0.1"
     port: int = 8000
-    port_shared: bool = False
+    port_fds: tuple[int, ...] = ()
+    port_fds_others: tuple[int, ...] = ()
     data_dir: Path = field(default_factory=lambda: Path("data"))
     mongo_url: str | None = field(default=None, repr=False)
     mongo_db: str = "parley"
@@ -74,6 +77,19 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     return int(value)
 
 
+def _sockets(env: Mapping[str, str], name: str) -> tuple[int, ...]:
+    """Descriptors such as 5,6; each must be a socket that is open here."""
+    numbers = [text for text in env.get(name, "").split(",") if text]
+    for number in numbers:
+        try:
+            known = stat.S_ISSOCK(os.fstat(int(number)).st_mode)
+        except (ValueError, OverflowError, OSError):
+            known = False
+        if not known:
+            raise SettingsError(f"{name} is for formation.py to set: {number!r} is not an inherited socket")
+    return tuple(map(int, numbers))
+
+
 def load(env: Mapping[str, str] | None = None) -> Settings:
     """Reads and checks the environment. Raises SettingsError with one line a person can act on."""
     env = os.environ if env is None else env
@@ -81,7 +97,8 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         env=env.get("PARLEY_ENV") or "development",
         host=env.get("HOST") or "127.0.0.1",
         port=_whole(env, "PORT", 8000, 0, 65535),
-        port_shared=env.get("PORT_SHARED") == "1",
+        port_fds=_sockets(env, "PORT_FDS"),
+        port_fds_others=_sockets(env, "PORT_FDS_OTHERS"),
         data_dir=Path(env.get("DATA_DIR") or "data").absolute(),
         mongo_url=env.get("MONGO_URL") or None,
         mongo_db=env.get("MONGO_DB") or "parley",

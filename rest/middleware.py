@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from contract.errors import ParleyError
+from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from rest.cors import vary
@@ -58,7 +59,8 @@ def error_response(error: ParleyError, request_id: str) -> web.Response:
 class Surroundings:
     """Two middlewares: `observe` outside, `guard` inside."""
 
-    def __init__(self, production: bool) -> None:
+    def __init__(self, production: bool, health: Health) -> None:
+        self._health = health
         self._headers = dict(SECURITY_HEADERS)
         if production:
             self._headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
@@ -95,6 +97,10 @@ class Surroundings:
         for name, value in self._headers.items():
             response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = request_id
+        if self._health.draining and not request.path.startswith("/socket.io"):
+            # A client that keeps its connection learns from its last answer, not by losing a request. Polling sessions
+            # are ended one after the other by the engine.
+            response.force_close()
         response.headers["X-Process-Time"] = f"{elapsed:.6f}"
         if request.path.startswith("/api/"):
             response.headers.setdefault("Cache-Control", "no-store")

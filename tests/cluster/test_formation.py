@@ -20,7 +20,7 @@ from storage.embedded import free_port
 from tests.faults.test_kill import close_all
 from tests.support import ROOT, Crowd, Heard, direct
 
-WAIT_S = 60.0
+WAIT_S = 180.0  # a busy machine starts processes slowly
 COUNT = 3
 
 
@@ -172,16 +172,9 @@ async def test_a_rolling_restart_replaces_all_one_after_the_other(tmp_path: Path
         running.process.send_signal(signal.SIGHUP)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             done = asyncio.create_task(running.says("formation: restarted", start))
-            resets = 0
-            while not done.done():  # at every moment somebody answers
-                try:
-                    async with session.get(f"{url}/api/v1/health/live") as response:
-                        assert response.status == 200
-                except aiohttp.ClientConnectorError:
-                    raise
-                except aiohttp.ClientConnectionError:  # it was in the queue of a socket that closed just then
-                    resets += 1
-            assert resets <= COUNT
+            while not done.done():  # at every moment somebody answers, and nothing is reset
+                async with session.get(f"{url}/api/v1/health/live") as response:
+                    assert response.status == 200
         said = [line for line in running.lines[start:] if re.match(r"formation: (w\d|worker)", line)]
         after = running.pids()
         assert said == [

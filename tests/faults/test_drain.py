@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 
 from bench.clients import CommandError, ConnectionDroppedError, Person
+from settings import Settings
 from tests.faults.test_kill import close_all
-from tests.support import PASSWORD, Crowd, Process, group
+from tests.support import PASSWORD, Crowd, Process, group, serving
 
 Json = dict[str, Any]
 
@@ -30,6 +31,18 @@ def process(tmp_path: Path) -> Iterator[Process]:
 async def readiness(url: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session, session.get(f"{url}/api/v1/health/ready") as response:
         return response.status, (await response.json())["status"]
+
+
+async def test_a_kept_connection_ends_with_an_answer(settings: Settings, mongo_url: str) -> None:
+    async with serving(settings, mongo_url) as (server, url), aiohttp.ClientSession() as session:
+        for draining, said in ((False, None), (True, "close")):
+            server.health.draining = draining
+            for method, path in (("GET", "/api/v1/health/live"), ("POST", "/api/v1/auth/login"), ("GET", "/nowhere")):
+                async with session.request(method, f"{url}{path}") as response:
+                    assert response.headers.get("Connection") == said
+        # The engine ends polling sessions one after the other; until its turn each goes on where it is.
+        async with session.get(f"{url}/socket.io/?EIO=4&transport=polling") as response:
+            assert (response.status, response.headers.get("Connection")) == (200, None)
 
 
 async def send_until_refused(person: Person, conversation_id: str, acked: dict[str, Json]) -> None:
