@@ -12,6 +12,7 @@ from bench.redis_server import RedisServer
 from server import Server
 from settings import Settings
 from storage.embedded import EmbeddedMongo
+from tests.clock import Clock, moved_by
 from tests.support import SECRET, Crowd, Process, serving
 
 
@@ -35,6 +36,12 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path, mongo_db=f"t_{secrets.token_hex(6)}", jwt_secret=SECRET, rate_limit_scale=0, bcrypt_rounds=4
     )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of day, for servers in this process."""
+    return moved_by(monkeypatch)
 
 
 @pytest.fixture

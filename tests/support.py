@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, at least 32 bytes long"
 PASSWORD = "correct horse battery staple"
 NAMESPACES = ("/chat", "/typing", "/presence", "/offers", "/finance", "/system")
+# So much longer than anything takes that a machine whose cores are busy does not reach it.
+PATIENCE_S = 60.0
 _LISTENING = re.compile(r"parley listening on (http://\S+)")
 
 
@@ -66,7 +68,7 @@ class Process:
         assert self._popen is not None
         return self._popen.pid
 
-    def start(self, timeout_s: float = 60.0) -> Process:
+    def start(self, timeout_s: float = 3 * PATIENCE_S) -> Process:
         """Returns once it accepts traffic; fails with its output if it does not."""
         self._reader = None
         self._popen = subprocess.Popen(
@@ -99,9 +101,9 @@ class Process:
         """kill -9."""
         if self._popen is not None and self._popen.poll() is None:
             self._popen.kill()
-            self._ended(10)
+            self._ended(PATIENCE_S)
 
-    def terminate(self, timeout_s: float = 30.0) -> int:
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM; returns the exit code."""
         assert self._popen is not None
         self._popen.send_signal(signal.SIGTERM)
@@ -208,7 +210,7 @@ class Raw:
         else:
             await self._socket.send_str(frame)
 
-    async def receive(self, timeout_s: float = 5.0) -> str | None:
+    async def receive(self, timeout_s: float = PATIENCE_S) -> str | None:
         """The next frame that is not a ping, which is answered; None once the server has closed."""
         assert self._socket is not None
         while True:
@@ -238,7 +240,7 @@ class Raw:
                 return json.loads(frame[len(f"43{namespace},7") :])[0]
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """For what the server does after its client has seen it."""
     async with asyncio.timeout(timeout_s):
         while not condition():
@@ -258,7 +260,7 @@ class Heard:
         self.all.append((event, payload))
         self._news.set()
 
-    async def wait(self, event: str, timeout_s: float = 10.0, **fields: Any) -> dict[str, Any]:
+    async def wait(self, event: str, timeout_s: float = PATIENCE_S, **fields: Any) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while True:
             for name, payload in self.all:

@@ -15,7 +15,7 @@ import pytest
 from bench.clients import Account, CommandError, Person
 from tests.faults.test_kill import close_all
 from tests.rest.client import http
-from tests.support import PASSWORD, SECRET, Crowd, Heard, Process, direct, group
+from tests.support import PASSWORD, PATIENCE_S, SECRET, Crowd, Heard, Process, direct, group
 
 Json = dict[str, Any]
 
@@ -198,7 +198,7 @@ async def test_a_session_revoked_at_one_process_is_closed_on_the_other(scene: Sc
     (other,) = [session["id"] for session in sessions["items"] if not session["current"]]
     await scene.crowd.rest.request("DELETE", f"/api/v1/auth/sessions/{other}", token=account.access_token)
     assert (await told.wait("auth:revoked"))["reason"] == "revoked"
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), PATIENCE_S)
     assert (await kept.call("chat:list", {}))["items"] == []
     for url in (scene.a, scene.b):
         with pytest.raises(CommandError) as caught:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.clients import CommandError, ConnectionDroppedError, Person
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
-from tests.support import Heard, Process, group
+from tests.support import PATIENCE_S, Heard, Process, group
 
 OFFLINE_WITHIN_S = 45.0
 TOLD_WITHIN_S = 10.0
@@ -42,7 +42,7 @@ class Sender:
             self.acked[client_id] = reply.data["message"]
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.acked) < count:
                 await asyncio.sleep(0.005)
 

@@ -19,7 +19,7 @@ from tests.cluster.proxies import route_of
 from tests.cluster.witness import Witness, slots_of
 from tests.faults.test_kill import close_all
 from tests.socket.protocol import Polling
-from tests.support import SECRET, Crowd, Heard, Process, Raw, group
+from tests.support import PATIENCE_S, SECRET, Crowd, Heard, Process, Raw, group
 
 CLIENTS = 8 * BATCH_MIN
 DRAIN_S = 4.0
@@ -109,9 +109,9 @@ async def test_a_websocket_is_told_and_closed_with_a_code_of_its_own(alone: Proc
             await raw.connect(namespace, account.access_token)
         ending = asyncio.create_task(asyncio.to_thread(alone.terminate))
         assert raw._socket is not None
-        told = await raw._socket.receive(10)
+        told = await raw._socket.receive(PATIENCE_S)
         assert told.data.startswith('42/system,["system:draining",{"retry_after_ms":')
-        closed = await raw._socket.receive(10)  # and no Engine.IO CLOSE before
+        closed = await raw._socket.receive(PATIENCE_S)  # and no Engine.IO CLOSE before
         assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, RESTARTING)
         assert await ending == 0
     await crowd.close()

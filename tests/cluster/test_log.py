@@ -22,7 +22,7 @@ from models.messages.document import draft, placed
 from models.messages.store import MessageStore
 from server import Server
 from settings import Settings
-from tests.support import Crowd, Heard, direct, group, serving
+from tests.support import PATIENCE_S, Crowd, Heard, direct, group, serving
 
 CONNECTIONS = 8
 EACH = 30
@@ -132,7 +132,7 @@ async def test_bursts_of_many_connections_make_one_sequence_that_everyone_sees_r
     conversation = await group(*people)
     witnesses = [Witness(person) for person in people + silent]
     heads = [Heard(person, "chat:head") for person in people]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*[witness.burst(conversation) for witness in witnesses[:CONNECTIONS]])
         await asyncio.gather(*[witness.full.wait() for witness in witnesses])
     stored = await history(people[0], conversation)

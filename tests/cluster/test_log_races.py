@@ -16,7 +16,7 @@ from models.messages.store import MessageStore
 from server import Server
 from settings import Settings
 from tests.cluster.test_log import Scene, scene_of
-from tests.support import Heard, group
+from tests.support import PATIENCE_S, Heard, group
 
 Json = dict[str, Any]
 
@@ -48,7 +48,7 @@ async def test_nobody_hears_what_was_said_before_they_came(two: Scene, monkeypat
     slow_telling(two.a, monkeypatch, 0.02)
     burst = [{**place, "client_id": f"m{number}", "text": "secret"} for number in range(40)]
     sends = [asyncio.create_task(ada.call("chat:send", payload)) for payload in burst]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (await ben.call("chat:get", place))["conversation"]["last_seq"] < 1 + len(burst):
             await asyncio.sleep(0.01)
     assert not all(task.done() for task in sends)
@@ -104,7 +104,7 @@ async def test_acks_of_one_connection_come_in_the_order_of_its_sends(
         await ada._socket.emit(
             "chat:send", payload, namespace="/chat", callback=lambda answer, name=name: note(name, answer)
         )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(order) < len(ids):
             await asyncio.sleep(0.01)
     assert order == [f"{number}:{client_id}" for number, client_id in enumerate(ids)]

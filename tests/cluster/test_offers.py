@@ -28,7 +28,7 @@ from storage.embedded import URL_OPTIONS, free_port
 from storage.mongo import Database
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
-from tests.support import Process, direct
+from tests.support import PATIENCE_S, Process, direct
 
 Json = dict[str, Any]
 OFFERS = "/offers"
@@ -176,7 +176,7 @@ async def insist(person: Person, payload: Json) -> str:
     """As a client does: again under the same client_id, until it is answered for good."""
     while True:
         try:
-            await asyncio.wait_for(person.call("offer:respond", payload, OFFERS), 10)
+            await asyncio.wait_for(person.call("offer:respond", payload, OFFERS), PATIENCE_S)
         except CommandError as error:
             if error.code in ("credit_limit_exceeded", *DECLARED):
                 return error.code

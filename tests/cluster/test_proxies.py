@@ -20,7 +20,7 @@ from storage.embedded import EmbeddedMongo
 from tests.cluster.proxies import PROXIES, ROUTES, Cluster, four_processes, nginx, port_of, route_of
 from tests.faults.test_kill import close_all
 from tests.socket.protocol import Polling
-from tests.support import PASSWORD, ROOT, Crowd, Heard, Process, group
+from tests.support import PASSWORD, PATIENCE_S, ROOT, Crowd, Heard, Process, group
 
 Json = dict[str, Any]
 WEBSOCKET, POLLING, UPGRADE = ("websocket",), ("polling",), ("polling", "websocket")
@@ -141,7 +141,7 @@ async def test_a_503_passes_through(processes: dict[str, Process], database: Emb
     with nginx(processes, tmp_path) as cluster:
         os.kill(database._process.pid, signal.SIGSTOP)
         try:
-            async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+            async with aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE_S):
                 answered = (200, "ready")  # which each process remembers for a second
                 while answered == (200, "ready"):
                     async with http.get(f"{cluster.url}/api/v1/health/ready") as response:

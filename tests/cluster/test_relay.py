@@ -22,7 +22,7 @@ from realtime.relay.link import FAILURES
 from realtime.relay.relay import ALL
 from storage.embedded import free_port
 from tests.cluster.relays import End, ends
-from tests.support import until
+from tests.support import PATIENCE_S, until
 
 
 async def test_what_is_said_arrives_in_order_and_copies_count_once(redis_url: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_cluster_is_used_by_sharded_channels(tmp_path: Path) -> None:
     )  # fmt: skip
     node: Any = Redis(port=port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(Exception):
                     await node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -273,5 +273,5 @@ async def test_it_stops_while_channels_are_being_added(redis_url: str, turns: in
     end.relay.want("17")
     for _ in range(turns):
         await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await end.relay.stop()

@@ -18,7 +18,7 @@ from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_beyond_head import leave_behind
 from tests.faults.test_kill import close_all
 from tests.rest.client import http
-from tests.support import Heard, Process, direct, group, until
+from tests.support import PATIENCE_S, Heard, Process, direct, group, until
 
 Json = dict[str, Any]
 WITHIN_S = 10.0
@@ -49,7 +49,7 @@ async def test_a_message_whose_process_died_before_telling_is_told_of(
         a.kill()
         await heard.wait("chat:head", WITHIN_S, conversation_id=conversation["id"], last_seq=3)
         assert quiet["id"] not in [told["conversation_id"] for _, told in other.all]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while ben.cursors[conversation["id"]] < 3:  # the client fetched what it lacked
                 await asyncio.sleep(0.01)
 

@@ -12,7 +12,7 @@ from tests.cluster.proxies import PROXIES, ROUTES, Cluster, four_processes, rout
 from tests.cluster.test_crash import whole_history
 from tests.cluster.witness import Witness, slots_of
 from tests.faults.test_kill import close_all
-from tests.support import ROOT, Crowd, group
+from tests.support import PATIENCE_S, ROOT, Crowd, group
 
 WEBSOCKETS, POLLERS = 16, 8
 PAUSE_S = 0.5
@@ -72,7 +72,7 @@ async def test_nobody_sees_more_than_a_reconnect(cluster: Cluster, people: list[
     assert len(acked) > len(people) * len(ROUTES)
     assert stored == acked
     assert len(stored) == len([message for message in history if message["client_id"]])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while any(person.cursors[conversation["id"]] < len(history) for person in people):
             await asyncio.sleep(0.05)
 
@@ -85,7 +85,7 @@ async def test_the_official_client_comes_back_by_itself(cluster: Cluster) -> Non
     assert node.stdout is not None
     assert node.stdin is not None
     try:
-        assert await asyncio.wait_for(node.stdout.readline(), 30) == b"connected\n"
+        assert await asyncio.wait_for(node.stdout.readline(), PATIENCE_S) == b"connected\n"
         for route in ROUTES:
             await restart(cluster, route)
         node.stdin.write_eof()

@@ -10,7 +10,7 @@ from typing import Any
 from bench.clients import Person
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
-from tests.support import group
+from tests.support import PATIENCE_S, group
 
 SENDERS = 4
 EACH = 50
@@ -94,7 +94,7 @@ async def check_sequence(scene: Scene) -> None:
     conversation = await group(*people)
     sends = [witnesses[sender].send(payload) for sender in range(SENDERS) for payload in payloads(conversation, sender)]
     acked = await asyncio.gather(*sends)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*[witness.full.wait() for witness in witnesses])
     stored = await history(people[0], conversation)
     assert [message["seq"] for message in stored] == list(range(1, TOTAL + 1))

@@ -22,7 +22,7 @@ from storage.embedded import free_port
 from storage.mongo import Database
 from tests.cluster.test_across import Scene, two_processes
 from tests.faults.test_kill import close_all
-from tests.support import SECRET
+from tests.support import PATIENCE_S, SECRET
 
 Json = dict[str, Any]
 # More by JOBS=2000.
@@ -97,7 +97,7 @@ async def test_every_job_is_done_whoever_is_killed(tmp_path: Path, mongo_url: st
 async def some_expired(mongo_url: str, name: str) -> None:
     database = Database(mongo_url, name, single=True)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while await database.collection("offers").find_one({"status": "expired"}) is None:
                 await asyncio.sleep(0.01)
     finally:
@@ -169,7 +169,7 @@ async def test_a_worker_with_a_port_tells_how_it_is(tmp_path: Path, mongo_url: s
     worker = WorkerProcess(tmp_path / "w", **env).start()
     url = f"http://127.0.0.1:{env['WORKER_PORT']}"
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
             async with session.get(f"{url}/api/v1/health/live") as response:
                 assert await response.json() == {"status": "ok"}
             async with session.get(f"{url}/api/v1/health/ready") as response:

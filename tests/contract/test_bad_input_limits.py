@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from contract.catalogue import COMMANDS
 from contract.registry import NAMESPACES
 from security.secret import make_key
 from security.tokens import Tokens
+from tests.clock import moved_by
 from tests.contract.bad_input import COMMAND_NAMES, EXAMPLES, check_error, where
 from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.support import SECRET, Raw, serving
@@ -38,9 +38,9 @@ async def expired(mongo_url: str, tmp_path_factory: pytest.TempPathFactory) -> A
     """A connection whose token has run out, on a server that never sweeps such connections away."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(realtime.connections, "SWEEP_S", 3600.0)
-        settings = settings_for_tests(tmp_path_factory.mktemp("stage"), access_token_ttl_s=3)
-        async with staged(settings, mongo_url) as stage:
-            await asyncio.sleep(max(0.0, stage.server.tokens.verify(stage.token).expires_at - time.time()) + 0.01)
+        clock = moved_by(patch)
+        async with staged(settings_for_tests(tmp_path_factory.mktemp("stage")), mongo_url) as stage:
+            clock.move(stage.server.tokens.verify(stage.token).expires_at - clock.time() + 1)
             yield stage
 
 

@@ -14,6 +14,7 @@ import pytest
 from bench.chaos.plan import KINDS, draw
 from bench.chaos.processes import Cluster
 from bench.chaos.proxy import DIRECTIONS, HOST, Line, Proxy
+from tests.support import PATIENCE_S
 
 ROUNDING_S = 0.02
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -108,7 +109,7 @@ async def test_a_slow_line_carries_everything_in_its_time(lines: Lines) -> None:
 async def test_a_cut_line_ends_at_both_sides(lines: Lines) -> None:
     lines.proxy.cut()
     assert await lines.reader.read() == b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while lines.proxy.lines:
             await asyncio.sleep(0.01)
 

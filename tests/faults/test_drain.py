@@ -16,7 +16,7 @@ import pytest
 from bench.clients import CommandError, ConnectionDroppedError, Person
 from settings import Settings
 from tests.faults.test_kill import close_all
-from tests.support import PASSWORD, Crowd, Process, group, serving
+from tests.support import PASSWORD, PATIENCE_S, Crowd, Process, group, serving
 
 Json = dict[str, Any]
 
@@ -125,7 +125,7 @@ async def test_clients_are_closed_and_told_nothing_wrong(process: Process) -> No
     gone = asyncio.Event()
     ada._socket.on("disconnect", lambda reason: gone.set(), namespace="/chat")
     assert await asyncio.to_thread(process.terminate, 12) == 0
-    await asyncio.wait_for(gone.wait(), 2)
+    await asyncio.wait_for(gone.wait(), PATIENCE_S)
     await close_all(crowd)
     process.start()
     crowd = Crowd(process.url)

@@ -15,7 +15,7 @@ from bench.clients import Account, CommandError, Person
 from server import Server
 from storage.mongo import Database
 from tests.faults.test_kill import close_all
-from tests.support import SECRET, Crowd, Heard, Process, direct
+from tests.support import PATIENCE_S, SECRET, Crowd, Heard, Process, direct
 
 Json = dict[str, Any]
 
@@ -41,7 +41,7 @@ class Burst:
                 "chat:send", payload, namespace="/chat",
                 callback=lambda answer, number=number: self._answered(answers, number, answer),
             )  # fmt: skip
-        await asyncio.wait_for(self._done.wait(), 10)
+        await asyncio.wait_for(self._done.wait(), PATIENCE_S)
         return answers
 
     def _answered(self, answers: list[Json], number: int, answer: Json) -> None:
@@ -218,7 +218,9 @@ async def test_heads_after_the_end_of_their_process(alone: Alone, end: str) -> N
     ada, ben, conversation = await crowd.pair()
     burst = Burst(ada, conversation)
     await burst.send(*[(f"a{number}", f"a{number}") for number in range(20)])
-    await asyncio.sleep(0.5)  # these heads are stored; the next are not
+    async with asyncio.timeout(PATIENCE_S):
+        while (await alone.stored(conversation))["last_seq"] < 20:  # these heads are stored; the next are not
+            await asyncio.sleep(0.01)
     answers = await burst.send(*[(f"b{number}", f"b{number}") for number in range(30)])
     assert [answer["data"]["message"]["seq"] for answer in answers] == list(range(21, 51))
     await ben.call("chat:read", {"conversation_id": conversation["id"], "seq": 45})

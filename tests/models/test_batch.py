@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from storage import batch
 from storage.batch import Batches
+from tests.support import PATIENCE_S
 
 
 class Disk:
@@ -47,7 +48,7 @@ async def test_a_lone_write_goes_at_once_and_alone() -> None:
     disk = Disk()
     batches = Batches(disk.write)
     for name in ("a", "b", "c"):
-        assert await asyncio.wait_for(batches.submit(name), 0.5) == name.upper()
+        assert await asyncio.wait_for(batches.submit(name), PATIENCE_S) == name.upper()
     assert disk.batches == [["a"], ["b"], ["c"]]
 
 
@@ -82,7 +83,7 @@ async def test_what_the_write_raises_all_of_that_batch_get_and_the_next_batch_go
     disk.let.set()
     outcomes = await asyncio.gather(*first, *second, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [str, OSError, OSError]
-    assert await asyncio.wait_for(batches.submit("c"), 0.5) == "C"
+    assert await asyncio.wait_for(batches.submit("c"), PATIENCE_S) == "C"
 
 
 async def test_a_caller_that_gives_up_takes_nothing_from_the_others() -> None:
@@ -95,7 +96,7 @@ async def test_a_caller_that_gives_up_takes_nothing_from_the_others() -> None:
         task.cancel()
     await asyncio.sleep(0)
     disk.let.set()
-    assert [await asyncio.wait_for(task, 1) for task in (first, last)] == ["A", "Z"]
+    assert [await asyncio.wait_for(task, PATIENCE_S) for task in (first, last)] == ["A", "Z"]
     assert [item for written in disk.batches for item in written] == [
         "a",
         "gone",

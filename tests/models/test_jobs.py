@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +21,8 @@ from models.sessions.actions import Sessions
 from models.sessions.store import SessionStore
 from realtime.bus import MemoryBus
 from storage.mongo import Database
-from tests.support import until
+from tests.clock import Clock
+from tests.support import PATIENCE_S, until
 from workers.runner import Runner
 
 
@@ -57,6 +58,12 @@ class Yard:
         await self.database.transact(work)
         await self.jobs.announce()
 
+    async def ends_at(self) -> datetime:
+        """Until when the only job is its runner's."""
+        (job,) = await self.database.collection("jobs").find({}).to_list(None)
+        end: datetime = job["run_at"]
+        return end
+
     async def left(self) -> int:
         count: int = await self.database.collection("jobs").count_documents({"state": "waiting"})
         return count
@@ -84,14 +91,19 @@ async def test_each_job_is_done_once_by_one_of_several(yard: Yard) -> None:
     assert await yard.left() == 0
 
 
-async def test_a_job_waits_for_its_time_and_news_wake_the_runner(yard: Yard) -> None:
+async def test_a_job_waits_for_its_time_and_news_wake_the_runner(
+    yard: Yard, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.runner.LOOK_EVERY_S", 3_600.0)  # nothing but news makes it look
     runner = yard.runner()
     await runner.start()
-    await yard.add("later", in_s=1.0)
-    await asyncio.sleep(0.5)
-    assert not yard.count
-    await yard.add("now")
-    await until(lambda: yard.count["now"] == 1, 0.5)
+    await yard.add("later", in_s=3_600)
+    for name in ("one", "two"):
+        await yard.add(name)
+        await until(lambda name=name: yard.count[name] == 1)  # type: ignore[misc]
+    assert not yard.count["later"]
+    clock.move(3_601)
+    await yard.jobs.announce()
     await until(lambda: yard.count["later"] == 1)
     await runner.stop()
 
@@ -114,7 +126,7 @@ async def test_what_fails_is_tried_again_and_kept_in_the_end(yard: Yard, monkeyp
     await runner.start()
     await yard.add("poison", "good")
     await yard.add("strange", kind="unknown")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while not await yard.jobs.dead():
             await asyncio.sleep(0.05)
     dead = {job["payload"]["name"]: job for job in await yard.jobs.dead()}
@@ -147,16 +159,22 @@ async def test_the_jobs_of_a_runner_that_died_are_taken_over(yard: Yard, monkeyp
     assert await yard.left() == 0
 
 
-async def test_a_slow_job_keeps_its_lease_and_a_stop_gives_it_back(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "LEASE_S", 0.6)
-    monkeypatch.setattr("workers.runner.LEASE_S", 0.6)
-    yard.slow_s = 2.0
+async def test_a_slow_job_keeps_its_lease_and_a_stop_gives_it_back(
+    yard: Yard, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.runner.LEASE_S", 0.3)  # it is renewed often, and lasts as long as ever
+    yard.slow_s = 3_600.0
     runner, other = yard.runner(), yard.runner()
     await runner.start()
     await yard.add("slow")
     await until(lambda: yard.count["slow"] == 1)
     await other.start()
-    await asyncio.sleep(1.5)
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in range(4):  # two thirds of a lease each
+            end = await yard.ends_at()
+            clock.move(actions.LEASE_S * 2 / 3)
+            while await yard.ends_at() <= end:
+                await asyncio.sleep(0.01)
     assert yard.count["slow"] == 1, "it was taken from a runner that was at it"
     await other.stop()
     await runner.stop(within_s=0.1)
@@ -165,7 +183,7 @@ async def test_a_slow_job_keeps_its_lease_and_a_stop_gives_it_back(yard: Yard, m
     yard.slow_s = 0.0
     again = yard.runner()
     await again.start()
-    await until(lambda: yard.count["slow"] == 2, 2.0)
+    await until(lambda: yard.count["slow"] == 2)
     await again.stop()
     assert await yard.left() == 0
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.clients import Account, Person, Rest
 from settings import Settings
 from tests.properties.test_reducer import Mirror
-from tests.support import PASSWORD, SECRET, serving
+from tests.support import PASSWORD, PATIENCE_S, SECRET, serving
 
 EVENTS = ("chat:message", "chat:message_updated", "chat:receipt", "chat:conversation")
 NAMES = ("Ada", "Ben", "Cleo")
@@ -67,7 +67,7 @@ class Device:
             answered.set_result(given)
 
         await self.person._socket.emit(command, payload, namespace="/chat", callback=answer)
-        given = await asyncio.wait_for(answered, 5)
+        given = await asyncio.wait_for(answered, PATIENCE_S)
         if given["ok"]:
             data: Json = given["data"]
             return data

@@ -9,7 +9,7 @@ import pytest
 
 from server import Server
 from tests.properties.test_mirror import Device
-from tests.support import Crowd, Heard, group
+from tests.support import PATIENCE_S, Crowd, Heard, group
 
 Json = dict[str, Any]
 
@@ -29,7 +29,7 @@ async def test_unread_is_right_when_a_message_comes_while_one_reads(
 
     async def write_in_between() -> None:
         monkeypatch.undo()
-        await asyncio.wait_for(writer.call("chat:send", {**place, "client_id": "two", "text": "two"}), 5)
+        await asyncio.wait_for(writer.call("chat:send", {**place, "client_id": "two", "text": "two"}), PATIENCE_S)
 
     original_mark, original_publish = server.domain.conversations.mark, server.publisher.publish
 

@@ -16,7 +16,7 @@ from contract.registry import ENDPOINTS
 from server import Server
 from settings import Settings
 from tests.rest.client import Answer, Http, http
-from tests.support import NAMESPACES, PASSWORD, Crowd, serving, until
+from tests.support import NAMESPACES, PASSWORD, PATIENCE_S, Crowd, serving, until
 
 ADMIN = "/api/v1/admin"
 Json = dict[str, Any]
@@ -157,7 +157,7 @@ async def test_a_connection_is_closed_and_the_others_stay(office: Office) -> Non
     gone, stays = await cut(ada), await cut(ben)
     (listed,) = (await office.get("connections", user_id=ada.account.id))["items"]
     assert (await office.delete(listed["id"])).status == 204
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), PATIENCE_S)
     await until(lambda: len(office.server.connections) == 1)
     assert not stays.is_set()
     assert (await ben.call("chat:list", {}))["items"] == []

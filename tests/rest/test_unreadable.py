@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.rest.client import http
-from tests.support import Crowd
+from tests.support import PATIENCE_S, Crowd
 
 HALF = "\\ud83d"
 CASES = {
@@ -62,7 +62,7 @@ async def test_a_key_that_is_no_text_is_refused(crowd: Crowd, url: str, key: byt
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
     head += f"Authorization: Bearer {ada.account.access_token}\r\nContent-Length: 12\r\nIdempotency-Key: "
     writer.write(head.encode() + key + b'\r\n\r\n{"text":"t"}')
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 422"), answer
     assert b'"field":"Idempotency-Key"' in answer

@@ -20,7 +20,7 @@ from realtime import admission
 from server import Server
 from storage.embedded import EmbeddedMongo
 from tests.socket.protocol import refusal, settings_for_tests
-from tests.support import NAMESPACES, Crowd, Raw, serving, until
+from tests.support import NAMESPACES, PATIENCE_S, Crowd, Raw, serving, until
 
 Json = dict[str, Any]
 
@@ -118,7 +118,7 @@ async def test_too_many_log_ins_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 async def late(enough: Callable[[], bool]) -> None:
     """This loop, which is the server's too, has more to do than it can for as long as it takes."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not enough():
             time.sleep(0.5)
             await asyncio.sleep(0.01)
@@ -178,7 +178,7 @@ async def test_a_good_client_comes_back_when_it_was_told_to(tmp_path: Path, mong
         ada, ben = await crowd.person("Ada", ("/chat",)), await crowd.account("Ben")
         before = await refusals_counted(crowd.url)
         coming = asyncio.create_task(crowd.connect(ben, ("/chat", "/system")))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await refusals_counted(crowd.url) == before:
                 await asyncio.sleep(0.05)
         await ada.close()

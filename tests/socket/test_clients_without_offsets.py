@@ -12,7 +12,7 @@ import pytest
 import socketio
 
 from tests.socket.protocol import Place, Polling
-from tests.support import Raw
+from tests.support import PATIENCE_S, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,11 +47,11 @@ async def test_the_asynchronous_python_client(place: Place, headers: str, transp
 
     extra = HEADERS[headers] | ({"Origin": place.url} if "Origin" in HEADERS[headers] else {})
     await client.connect(
-        place.url, extra, {"token": place.ada.access_token}, transports, namespaces=["/chat"], wait_timeout=10
+        place.url, extra, {"token": place.ada.access_token}, transports, namespaces=["/chat"], wait_timeout=60
     )
     try:
         await say(place, "one argument")
-        assert await asyncio.wait_for(heard.get(), 10) == "one argument"
+        assert await asyncio.wait_for(heard.get(), PATIENCE_S) == "one argument"
     finally:
         await client.disconnect()
 
@@ -69,11 +69,11 @@ async def test_the_synchronous_python_client(place: Place, headers: str, transpo
     extra = HEADERS[headers] | ({"Origin": place.url} if "Origin" in HEADERS[headers] else {})
     auth = {"token": place.ada.access_token}
     await asyncio.to_thread(
-        client.connect, place.url, extra, auth, transports, namespaces=["/chat"], wait_timeout=10
+        client.connect, place.url, extra, auth, transports, namespaces=["/chat"], wait_timeout=60
     )  # fmt: skip
     try:
         await say(place, "one argument")
-        assert await asyncio.to_thread(heard.get, timeout=10) == "one argument"
+        assert await asyncio.to_thread(heard.get, timeout=PATIENCE_S) == "one argument"
     finally:
         await asyncio.to_thread(client.disconnect)
 
@@ -89,13 +89,15 @@ async def test_a_python_client_of_any_name_gets_few_packets_in_one_answer(place:
 
     auth = {"token": place.ada.access_token}
     await client.connect(
-        place.url, HEADERS["a name of its own"], auth, ["polling"], namespaces=["/chat"], wait_timeout=10
+        place.url, HEADERS["a name of its own"], auth, ["polling"], namespaces=["/chat"], wait_timeout=60
     )
     try:
         for number in range(40):
             payload = {"conversation_id": place.conversation, "client_id": f"many-{number}", "text": f"{number}"}
             await place.bystander.send("42/chat," + json.dumps(["chat:send", payload]))
-        assert [await asyncio.wait_for(heard.get(), 10) for _ in range(40)] == [f"{number}" for number in range(40)]
+        assert [await asyncio.wait_for(heard.get(), PATIENCE_S) for _ in range(40)] == [
+            f"{number}" for number in range(40)
+        ]
     finally:
         await client.disconnect()
 

@@ -13,7 +13,7 @@ from bench.clients import Account
 from contract.rooms import presence_room, typing_room, user_room
 from tests.socket.protocol import Place, Polling, refusal
 from tests.socket.test_protocol_upgrade import frame, probe, upgrade_url
-from tests.support import Crowd, Raw, until
+from tests.support import PATIENCE_S, Crowd, Raw, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -198,4 +198,4 @@ async def test_during_an_upgrade(place: Place, polling: Polling) -> None:
         text = await say(place, "on the way up")
         assert f'"text":"{text}"' in await frame(ws, '42/chat,["chat:message"')
         await ws.send_str('42/chat,3["chat:list",{}]')
-        assert (await ws.receive_str(timeout=5)).startswith("43/chat,3")
+        assert (await ws.receive_str(timeout=PATIENCE_S)).startswith("43/chat,3")

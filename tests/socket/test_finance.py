@@ -21,9 +21,10 @@ from models.ledger.store import LedgerStore
 from models.ledger.verify import verify
 from server import Server
 from settings import Settings
+from tests.clock import Clock
 from tests.rest.client import Http, http
 from tests.socket.test_offers import FINANCE, Deal, item, refused
-from tests.support import PASSWORD, SECRET, Crowd, Heard
+from tests.support import PASSWORD, PATIENCE_S, SECRET, Crowd, Heard
 
 Json = dict[str, Any]
 
@@ -102,19 +103,20 @@ def hold(desk: Desk, key: str, expires_in_s: float) -> Draft:
     )  # fmt: skip
 
 
-async def test_a_hold_with_an_end_is_released_by_itself(desk: Desk) -> None:
+async def test_a_hold_with_an_end_is_released_by_itself(desk: Desk, clock: Clock) -> None:
     ledger = desk.server.domain.ledger
     heard = Heard(desk.ben, "finance:credit_changed")
-    lapsing = await ledger.transfer(hold(desk, "lapsing", 0.5))
-    posted = await ledger.transfer(hold(desk, "posted", 0.5))
+    lapsing = await ledger.transfer(hold(desk, "lapsing", 120))
+    posted = await ledger.transfer(hold(desk, "posted", 120))
     end = Draft(key="end", kind="post", code="offer", by="a test", amount=50, pending_id=posted["_id"])
     await ledger.transfer(end)
     assert await desk.credit() == (200, 1050, 250)
+    clock.move(121)
     changed = await heard.wait("finance:credit_changed")
     assert (changed["transfer"]["kind"], changed["transfer"]["pending_id"]) == ("expire", lapsing["_id"])
     assert changed["account"]["available_credit"] == 450
     assert await desk.credit() == (0, 1050, 450)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while await desk.server.database.collection("jobs").find_one({"kind": EXPIRE}) is not None:
             await asyncio.sleep(0.05)
     assert len(heard.all) == 1  # what was posted in time is left alone

@@ -11,7 +11,7 @@ import pytest
 from realtime import websocket
 from tests.conformance.client import hosting
 from tests.faults.slow import CLOSE, SlowReader
-from tests.support import until
+from tests.support import PATIENCE_S, until
 
 
 async def test_a_websocket_that_never_upgrades_ends_with_its_session() -> None:
@@ -20,7 +20,7 @@ async def test_a_websocket_that_never_upgrades_ends_with_its_session() -> None:
         session = await place.polling()
         async with place.socket(session.sid) as idle:
             assert await session.post("1") == (200, "ok")
-            message = await asyncio.wait_for(idle.ws.receive(), 3)
+            message = await asyncio.wait_for(idle.ws.receive(), PATIENCE_S)
             assert message.type is aiohttp.WSMsgType.CLOSE
 
 
@@ -31,7 +31,7 @@ async def test_a_probed_websocket_that_never_upgrades_ends_with_its_session() ->
             await idle.send("2probe")
             assert await idle.ws.receive_str() == "3probe"
             await until(lambda: session.sid not in place.eio.sockets)  # no pongs
-            message = await asyncio.wait_for(idle.ws.receive(), 3)
+            message = await asyncio.wait_for(idle.ws.receive(), PATIENCE_S)
             assert message.type is aiohttp.WSMsgType.CLOSE
 
 
@@ -61,7 +61,7 @@ async def test_a_malformed_post_of_a_session_that_ends_meanwhile_is_refused() ->
         await asyncio.sleep(0.1)
         assert await session.post("1") == (200, "ok")
         writer.write(b"x")
-        answer = await asyncio.wait_for(reader.readline(), 3)
+        answer = await asyncio.wait_for(reader.readline(), PATIENCE_S)
         writer.close()
         assert answer.startswith(b"HTTP/1.1 400"), answer
 

@@ -16,7 +16,7 @@ from models.messages.store import MessageStore
 from realtime.inbox import WAITING_BYTES_MAX, WAITING_MAX
 from realtime.session import Session
 from tests.socket.protocol import Json, Place, Polling
-from tests.support import Raw, until
+from tests.support import PATIENCE_S, Raw, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -286,5 +286,5 @@ async def test_a_post_is_answered_when_there_is_room_again(place: Place, held: H
         await place.undisturbed()
         assert not posting.done()
         held.go_on.set()
-        assert await asyncio.wait_for(posting, 5) == 200
+        assert await asyncio.wait_for(posting, PATIENCE_S) == 200
         assert len(await answers(polling.receive, count)) == count

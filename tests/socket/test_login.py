@@ -16,9 +16,11 @@ from bench.clients import Account, CommandError
 from contract.registry import NAMESPACES
 from security.secret import make_key
 from security.tokens import Tokens
+from server import Server
 from settings import Settings
+from tests.clock import Clock
 from tests.socket.protocol import refusal
-from tests.support import PASSWORD, SECRET, Crowd, Raw, serving
+from tests.support import PASSWORD, PATIENCE_S, SECRET, Crowd, Raw, serving, until
 
 every_namespace = pytest.mark.parametrize("namespace", NAMESPACES)
 OLD_KEY = make_key("another secret that is 32 bytes long")
@@ -42,9 +44,9 @@ async def enter(raw: Raw, account: Account, *namespaces: str) -> None:
 async def told(raw: Raw, event: str, *namespaces: str) -> list[dict[str, Any]]:
     """The payloads of the next event of this name on each of the namespaces."""
     payloads: dict[str, dict[str, Any]] = {}
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         while len(payloads) < len(namespaces):
-            frame = await raw.receive(8)
+            frame = await raw.receive(PATIENCE_S)
             assert frame is not None, f"closed without {event}"
             namespace, _, body = frame.removeprefix("42").partition(",")
             if frame.startswith("42") and json.loads(body)[0] == event:
@@ -58,7 +60,7 @@ async def revoked(raw: Raw, reason: str, *namespaces: str) -> None:
     """It hears why, on each of its namespaces, and is closed next."""
     for payload in await told(raw, "auth:revoked", *namespaces):
         assert payload == {"reason": reason}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (frame := await raw.receive()) is not None:
             assert frame.startswith("41"), f"after auth:revoked came {frame}"
 
@@ -121,33 +123,38 @@ async def test_one_connection_speaks_for_one_user(crowd: Crowd, url: str) -> Non
         await enter(raw, ada, "/typing")
 
 
-async def test_expiring_is_told_a_minute_ahead(settings: Settings, mongo_url: str) -> None:
-    async with crowd_on(replace(settings, access_token_ttl_s=62), mongo_url) as crowd, Raw(crowd.url) as raw:
-        await enter(raw, await crowd.account())
+async def test_expiring_is_told_a_minute_ahead(crowd: Crowd, url: str, clock: Clock) -> None:
+    async with Raw(url) as raw:
+        account = await crowd.account()
+        await enter(raw, account)
+        clock.move(account.tokens["expires_in"] - 60)
         for payload in await told(raw, "auth:expiring", *NAMESPACES):
-            assert 58_000 < payload["expires_in_ms"] <= 60_000
+            assert 30_000 < payload["expires_in_ms"] <= 60_000
 
 
 async def test_expiring_is_told_at_once_when_less_is_left(settings: Settings, mongo_url: str) -> None:
     async with crowd_on(replace(settings, access_token_ttl_s=30), mongo_url) as crowd, Raw(crowd.url) as raw:
         await enter(raw, await crowd.account(), "/chat")
         (payload,) = await told(raw, "auth:expiring", "/chat")
-        assert 20_000 < payload["expires_in_ms"] <= 30_000
+        assert 0 < payload["expires_in_ms"] <= 30_000
 
 
 @every_namespace
-async def test_refresh_in_place_outlives_the_first_token(settings: Settings, mongo_url: str, namespace: str) -> None:
+async def test_refresh_in_place_outlives_the_first_token(
+    server: Server, crowd: Crowd, clock: Clock, namespace: str
+) -> None:
     """Renewed on any one namespace, the whole connection goes on, and is not told again of the token it had."""
-    async with crowd_on(replace(settings, access_token_ttl_s=2), mongo_url) as crowd, Raw(crowd.url) as raw:
+    async with Raw(crowd.url) as raw:
         account = await crowd.account()
         await enter(raw, account)
-        longer = Tokens([make_key(SECRET)], 600)
+        longer = Tokens([make_key(SECRET)], 3_600)
         first = longer.verify(account.access_token)
         fresh = longer.issue(account.id, first.session_id, "user")
         answer = await raw.ask(namespace, "auth:refresh", {"token": fresh})
         assert answer["ok"], answer
-        assert 590_000 < answer["data"]["expires_in_ms"] <= 600_000
-        await asyncio.sleep(max(0.0, first.expires_at - time.time()) + 0.6)  # beyond the sweep that ends expired ones
+        assert 3_500_000 < answer["data"]["expires_in_ms"] <= 3_600_000
+        clock.move(first.expires_at - clock.time() + 1)
+        await until(lambda: server.connections._swept_to >= first.expires_at)
         for other in NAMESPACES:
             answer = await raw.ask(other, "auth:refresh", {"token": fresh})
             assert answer["ok"], answer
@@ -208,11 +215,13 @@ async def test_a_connection_that_moved_to_another_session_follows_that_one(crowd
 # Being put out
 
 
-async def test_expiry_without_a_refresh(settings: Settings, mongo_url: str) -> None:
-    async with crowd_on(replace(settings, access_token_ttl_s=2), mongo_url) as crowd, Raw(crowd.url) as raw:
+async def test_expiry_without_a_refresh(crowd: Crowd, url: str, clock: Clock) -> None:
+    async with Raw(url) as raw:
         account = await crowd.account()
         await enter(raw, account)
+        clock.move(account.tokens["expires_in"] - 30)
         await told(raw, "auth:expiring", *NAMESPACES)
+        clock.move(31)
         await revoked(raw, "expired", *NAMESPACES)
         async with Raw(crowd.url) as again:
             assert refusal(await again.connect("/chat", account.access_token), "/chat")["code"] == "token_expired"

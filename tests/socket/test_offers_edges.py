@@ -14,7 +14,7 @@ from server import Server
 from tests.rest.client import http
 from tests.socket.test_offers import FINANCE, OFFERS, Deal, item, refused, told_of
 from tests.socket.test_offers import deal as deal
-from tests.support import Crowd, Heard, group
+from tests.support import PATIENCE_S, Crowd, Heard, group
 
 Json = dict[str, Any]
 
@@ -43,7 +43,7 @@ async def test_an_expiry_is_told_of_and_written_down_once(deal: Deal) -> None:
 
 
 async def _expired(heard: Heard, offer_id: str) -> Json:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             for _, payload in heard.all:
                 if payload.get("offer", {}).get("id") == offer_id and payload["offer"]["status"] == "expired":

@@ -12,14 +12,14 @@ import pytest
 from contract.registry import NAMESPACES, RESERVED_EVENTS
 from realtime.engine import MESSAGE_BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S
 from tests.socket.protocol import Place, refusal
-from tests.support import Raw, until
+from tests.support import PATIENCE_S, Raw, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def closes(raw: Raw) -> None:
     """The server ends this connection, whatever it still says before."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while await raw.receive() is not None:
             pass
 

@@ -15,7 +15,7 @@ from contract.registry import NAMESPACES
 from models.sessions.actions import Sessions
 from realtime.engine import MESSAGE_BYTES_MAX
 from tests.socket.protocol import SEPARATOR, Place, Polling, pending_poll
-from tests.support import until
+from tests.support import PATIENCE_S, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,7 +31,7 @@ def send_frames(place: Place, name: str, count: int, text: str = "hello") -> lis
 async def acknowledgements(polling: Polling, count: int) -> list[dict[str, Any]]:
     """What is acknowledged under the ids 0, 1, 2…, in this order."""
     answers: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(answers) < count:
             packet = await polling.receive()
             prefix = f"43/chat,{len(answers)}["
@@ -85,7 +85,7 @@ async def test_a_post_that_arrives_in_pieces_is_processed_whole(place: Place, po
     await asyncio.sleep(0.1)  # long enough for the server to begin with the first piece
     writer.write(body[50:])
     await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 200")
@@ -98,7 +98,7 @@ async def test_a_post_in_chunks_is_processed_or_refused(place: Place, polling: P
     async def chunks() -> AsyncIterator[bytes]:
         yield SEPARATOR.join(send_frames(place, "chunks", 2)).encode()
 
-    status = await asyncio.wait_for(polling.post_body(chunks()), 5)
+    status = await asyncio.wait_for(polling.post_body(chunks()), PATIENCE_S)
     if status == 200:
         assert all(one["ok"] for one in await acknowledgements(polling, 2))
     else:
@@ -108,10 +108,10 @@ async def test_a_post_in_chunks_is_processed_or_refused(place: Place, polling: P
 async def test_an_oversize_post_is_answered_and_ends_the_session(place: Place, polling: Polling) -> None:
     pending = await pending_poll(place, polling)
     body = b'42/chat,["chat:list",{"cursor":"' + b"x" * MESSAGE_BYTES_MAX + b'"}]'
-    status = await asyncio.wait_for(polling.post_body(body), 5)
+    status = await asyncio.wait_for(polling.post_body(body), PATIENCE_S)
     assert status in (400, 413)
-    await asyncio.wait_for(pending, 5)
-    assert await asyncio.wait_for(polling.closed(), 5)
+    await asyncio.wait_for(pending, PATIENCE_S)
+    assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await place.undisturbed()
 
 
@@ -122,35 +122,35 @@ async def test_an_oversize_post_is_answered_and_ends_the_session(place: Place, p
     ids=repr,
 )  # fmt: skip
 async def test_a_malformed_post_is_refused_and_ends_the_session(place: Place, polling: Polling, body: bytes) -> None:
-    assert await asyncio.wait_for(polling.post_body(body), 5) == 400
-    assert await asyncio.wait_for(polling.closed(), 5)
+    assert await asyncio.wait_for(polling.post_body(body), PATIENCE_S) == 400
+    assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await place.undisturbed()
 
 
 @pytest.mark.parametrize("packet", ["0", "2", "b!!!", "bAAAA", "4", "49", '42/chat,["disconnect"]', "42/typing,[]"])
 async def test_a_malformed_packet_ends_the_session(place: Place, polling: Polling, packet: str) -> None:
     pending = await pending_poll(place, polling)
-    status = await asyncio.wait_for(polling.post(packet), 5)
+    status = await asyncio.wait_for(polling.post(packet), PATIENCE_S)
     assert status in (200, 400)
-    await asyncio.wait_for(pending, 5)
-    assert await asyncio.wait_for(polling.closed(), 5)
+    await asyncio.wait_for(pending, PATIENCE_S)
+    assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await place.undisturbed()
 
 
 async def test_a_second_poll_is_refused_at_once(place: Place, polling: Polling) -> None:
     """As the protocol's own suite asks: the first is released, the second refused, the session ended."""
     first = await pending_poll(place, polling)
-    assert (await asyncio.wait_for(polling.poll(), 5))[0] == 400
-    assert await asyncio.wait_for(first, 5) == (200, ["1"])
-    assert await asyncio.wait_for(polling.closed(), 5)
+    assert (await asyncio.wait_for(polling.poll(), PATIENCE_S))[0] == 400
+    assert await asyncio.wait_for(first, PATIENCE_S) == (200, ["1"])
+    assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await place.undisturbed()
 
 
 async def test_closing_by_the_client(place: Place, polling: Polling) -> None:
     pending = await pending_poll(place, polling)
     assert await polling.post("1") == 200
-    await asyncio.wait_for(pending, 5)
-    assert await asyncio.wait_for(polling.closed(), 5)
+    await asyncio.wait_for(pending, PATIENCE_S)
+    assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await until(lambda: len(place.server.connections) == 1)
 
 
@@ -167,10 +167,10 @@ async def test_closing_while_a_connect_is_under_way(place: Place, monkeypatch: p
         await until(lambda: len(place.server.connections) == 1)
         monkeypatch.setattr(Sessions, "require_live", slow)
         connecting = asyncio.ensure_future(session.post("40/chat," + json.dumps({"token": place.ada.access_token})))
-        await asyncio.wait_for(begun.wait(), 5)
-        assert await asyncio.wait_for(session.post("1"), 5) == 200
+        await asyncio.wait_for(begun.wait(), PATIENCE_S)
+        assert await asyncio.wait_for(session.post("1"), PATIENCE_S) == 200
         go_on.set()
-        await asyncio.wait_for(connecting, 5)
+        await asyncio.wait_for(connecting, PATIENCE_S)
     assert len(place.server.connections) == 1
     assert place.server.connections.of_user(place.ada.id) == set()
     assert not place.server.sio.manager.in_rooms("/chat", [f"user:{place.ada.id}"])

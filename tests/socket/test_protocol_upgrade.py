@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.socket.protocol import Place, Polling, pending_poll
+from tests.support import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,11 +20,11 @@ def upgrade_url(polling: Polling) -> str:
 
 async def probe(ws: aiohttp.ClientWebSocketResponse) -> None:
     await ws.send_str("2probe")
-    assert await ws.receive_str(timeout=5) == "3probe"
+    assert await ws.receive_str(timeout=PATIENCE_S) == "3probe"
 
 
 async def frame(ws: aiohttp.ClientWebSocketResponse, prefix: str) -> str:
-    while not (text := await ws.receive_str(timeout=5)).startswith(prefix):
+    while not (text := await ws.receive_str(timeout=PATIENCE_S)).startswith(prefix):
         pass
     return text
 
@@ -32,7 +33,7 @@ async def test_upgrade_with_a_poll_pending(place: Place, polling: Polling) -> No
     pending = await pending_poll(place, polling)
     async with polling.http.ws_connect(upgrade_url(polling)) as ws:
         await probe(ws)
-        assert await asyncio.wait_for(pending, 5) == (200, ["6"])
+        assert await asyncio.wait_for(pending, PATIENCE_S) == (200, ["6"])
         await ws.send_str("5")
         await ws.send_str('42/chat,3["chat:get",' + json.dumps({"conversation_id": place.conversation}) + "]")
         assert '"ok":true' in await frame(ws, "43/chat,3")
@@ -49,7 +50,7 @@ async def test_no_noop_is_left_over(place: Place, polling: Polling) -> None:
         await probe(ws)
         await ws.send_str("5")
         await ws.send_str('42/chat,3["chat:list",{}]')
-        assert (await ws.receive_str(timeout=5)).startswith("43/chat,3")
+        assert (await ws.receive_str(timeout=PATIENCE_S)).startswith("43/chat,3")
 
 
 async def test_nothing_is_lost_on_the_way_up(place: Place, polling: Polling) -> None:
@@ -66,12 +67,12 @@ async def test_nothing_is_lost_on_the_way_up(place: Place, polling: Polling) -> 
 async def test_a_wrong_probe_leaves_the_session_polling(place: Place, polling: Polling, first: str) -> None:
     async with polling.http.ws_connect(upgrade_url(polling)) as ws:
         await ws.send_str(first)
-        while (await ws.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+        while (await ws.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.TEXT:
             pass
     if await polling.post("3") == 200:
-        assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), 5))["ok"]
+        assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), PATIENCE_S))["ok"]
     else:
-        assert await asyncio.wait_for(polling.closed(), 5)
+        assert await asyncio.wait_for(polling.closed(), PATIENCE_S)
     await place.undisturbed()
 
 
@@ -79,7 +80,7 @@ async def test_an_upgrade_given_up_leaves_the_session_polling(place: Place, poll
     """The client's WebSocket breaks after the probe, as behind a proxy that will not have it."""
     async with polling.http.ws_connect(upgrade_url(polling)) as ws:
         await probe(ws)
-    assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), 5))["ok"]
+    assert (await asyncio.wait_for(polling.ask("/chat", "chat:list", {}), PATIENCE_S))["ok"]
 
 
 async def test_a_second_websocket_for_one_session_is_closed(place: Place, polling: Polling) -> None:
@@ -89,6 +90,6 @@ async def test_a_second_websocket_for_one_session_is_closed(place: Place, pollin
         await ws.send_str('42/chat,1["chat:list",{}]')
         await frame(ws, "43/chat,1")
         async with polling.http.ws_connect(upgrade_url(polling)) as second:
-            assert (await second.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+            assert (await second.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
         await ws.send_str('42/chat,2["chat:list",{}]')
         await frame(ws, "43/chat,2")

@@ -10,14 +10,14 @@ import pytest
 from bench.clients import CommandError, Person
 from models.messages.document import BLOCK
 from server import Server
-from tests.support import Crowd, group
+from tests.support import PATIENCE_S, Crowd, group
 
 Json = dict[str, Any]
 
 
 async def stored(server: Server) -> None:
     """The stored heads have come to the last message, and the index with them and to the last change."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while server.domain.conversations._store.mover.heads.pending or server.domain.indexing._following is not None:
             await asyncio.sleep(0.02)
 

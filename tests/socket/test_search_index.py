@@ -18,7 +18,7 @@ from server import Server
 from settings import Settings
 from storage.mongo import Database, Document
 from tests.socket.test_search import found, say, stored
-from tests.support import Crowd, direct, group, serving
+from tests.support import PATIENCE_S, Crowd, direct, group, serving
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ async def index_of(server: Server) -> tuple[list[Document], str]:
 
 
 async def until_index(server: Server, *, lacks: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while lacks in (await index_of(server))[1]:
             await asyncio.sleep(0.05)
 
