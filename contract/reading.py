@@ -30,12 +30,13 @@ NOT_FINITE = "is not a finite number, or too large for one"
 TOO_DEEP = "is nested too deeply"
 
 
-def read(text: str) -> Any:
+def read(text: str, *, constants: bool = True) -> Any:
     """Any JSON value, lone surrogates and infinite numbers included. Raises ValueError for what is not JSON.
 
+    `constants`: NaN and Infinity too, which are not JSON and which Python's encoder writes all the same.
     RecursionError means that it is nested too deeply to tell.
     """
-    return json.loads(text, parse_int=_whole)
+    return json.loads(text, parse_int=_whole, parse_constant=None if constants else _refuse)
 
 
 def find_unreadable(value: Any) -> Unreadable | None:
@@ -57,6 +58,10 @@ def find_unreadable(value: Any) -> Unreadable | None:
         elif isinstance(part, list):
             pending += reversed([(f"{path}[{index}]", inner) for index, inner in enumerate(part)])
     return None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _whole(digits: str) -> int | float:

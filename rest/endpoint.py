@@ -164,9 +164,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
 def _refuse_unreadable(raw: bytes) -> None:
     """Raises validation_failed for a body that is JSON, and has something in it that cannot be used."""
     try:
-        fault = reading.find_unreadable(reading.read(raw.decode()))
+        fault = reading.find_unreadable(reading.read(raw.decode(), constants=False))
     except RecursionError:
-        fault = reading.Unreadable("payload", reading.TOO_DEEP)
+        raise ParleyError("malformed_json", f"The body {reading.TOO_DEEP}.") from None
     except ValueError:
         return
     if fault is not None:

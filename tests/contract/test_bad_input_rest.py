@@ -51,7 +51,7 @@ async def test_every_endpoint_has_a_valid_example(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"{", b"nonsense", b'{"a":1}}', b"{'a': 1}", b'{"a": NaN}', b"\xff\xfe", b'{"text": "\xff"}',
-     b'{"text": "\\ud800"}', b"[" * 100_000, b'{"text":' * 20_000],
+     b"[" * 100_000, b'{"text":' * 20_000],
     ids=brief,
 )  # fmt: skip
 async def test_invalid_json(stage: Stage, call: Http, key: tuple[str, str], body: bytes) -> None:

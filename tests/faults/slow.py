@@ -15,7 +15,7 @@ RECEIVE_BYTES = 4_096
 
 
 class SlowReader:
-    """A WebSocket by hand. It reads only while one of its methods that receive is awaited."""
+    """A WebSocket by hand, which reads only while one of its methods that receive is awaited. It takes no offsets."""
 
     def __init__(self, url: str) -> None:
         self._where = urlsplit(url)
@@ -30,7 +30,7 @@ class SlowReader:
         await loop.sock_connect(self._socket, (self._where.hostname, self._where.port))
         key = base64.b64encode(os.urandom(16)).decode()
         await self._write(
-            f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {self._where.netloc}\r\n"
+            f"GET /socket.io/?EIO=4&transport=websocket&recovery=0 HTTP/1.1\r\nHost: {self._where.netloc}\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {key}\r\n\r\n".encode()
         )

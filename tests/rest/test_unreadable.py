@@ -11,6 +11,7 @@ from tests.rest.client import http
 from tests.support import PATIENCE_S, Crowd
 
 HALF = "\\ud83d"
+DEEP = '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"
 CASES = {
     "half an emoji": (f'{{"client_id":"x","text":"I agree {HALF}"}}', "text"),
     "the other half": ('{"client_id":"x","text":"\\udc4d"}', "text"),
@@ -18,8 +19,6 @@ CASES = {
     "half in a list": (f'{{"client_id":"x","text":"t","mentions":["{HALF}"]}}', "mentions[0]"),
     "half in a field's name": (f'{{"{HALF}":1}}', "payload"),
     "a number beyond all": ('{"client_id":"x","text":1e999}', "text"),
-    "not a number": ('{"client_id":"x","text":NaN}', "text"),
-    "arrays in arrays": ('{"text":' + "[" * 100_000 + "]" * 100_000 + "}", "payload"),
 }
 
 
@@ -35,7 +34,10 @@ async def test_the_field_is_named(crowd: Crowd, url: str, case: str) -> None:
         assert [detail["field"] for detail in answer.body["error"]["details"]] == [field]
 
 
-@pytest.mark.parametrize("body", ['{"text":"', '{"text":"\x01"}', "{", '{"a":\\ud83d}', "[" * 100 + "1"])
+NOT_JSON = ['{"text":"', '{"text":"\x01"}', "{", '{"a":\\ud83d}', "[" * 100 + "1", '{"a":NaN}', DEEP]
+
+
+@pytest.mark.parametrize("body", NOT_JSON)
 async def test_what_is_no_json_is_called_so(crowd: Crowd, url: str, body: str) -> None:
     ada = await crowd.account()
     async with http(url) as call:
