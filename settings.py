@@ -163,3 +163,9 @@ def _check_redis_url(url: str) -> None:
         raise SettingsError(f"REDIS_URL must begin with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}")
     if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
         raise SettingsError("REDIS_URL must name the service: redis+sentinel://host:26379,host:26379/mymaster")
+    if parts.scheme == "redis+cluster":
+        nodes = parts.netloc.rpartition("@")[2].split(",")
+        if not all(re.fullmatch(r"[^:]+(:\d{1,5})?|\[[0-9a-fA-F:]+\]:\d{1,5}", node) for node in nodes):
+            raise SettingsError("REDIS_URL must name nodes of the cluster: redis+cluster://host:6379,host:6379")
+        if parts.path not in ("", "/", "/0"):
+            raise SettingsError("REDIS_URL must not name a database: a Redis cluster has only the first, 0")

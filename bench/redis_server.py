@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 
 from storage.embedded import free_port
 
 HOST = "127.0.0.1"
+# Below the ports that the system gives to outgoing connections: one of those would be in the way of a restart.
+PORTS = range(20_000, 32_000)
 START_WAIT_S = 10.0
+
+
+def free_ports() -> Iterator[int]:
+    """Each once."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        yield port
 
 
 def command(port: int) -> list[str]:

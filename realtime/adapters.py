@@ -57,12 +57,13 @@ class RedisAdapter:
     alone = False
 
     def __init__(self, url: str, deployment: str) -> None:
-        self._redis: Redis = client.connect(url)
+        prefix = client.prefix_of(deployment)
+        self._redis: Redis = client.connect(url, prefix)
         # Its own connections: a publication must not wait for a slow answer to something else.
-        self._relay = Relay(client.connect(url, timeout_s=RELAY_TIMEOUT_S), deployment)
+        self._relay = Relay(client.connect(url, prefix, timeout_s=RELAY_TIMEOUT_S), deployment)
         self.bus: Bus = RelayBus(self._relay)
         self.manager = RelayManager(self._relay)
-        self.directory: Directory = RedisDirectory(self._redis)
+        self.directory: Directory = RedisDirectory(self._redis, prefix)
         self._pending: Callable[[], bool] = lambda: False
 
     def on_uncertain(self, callback: Callable[[float], None], pending: Callable[[], bool]) -> None:
@@ -73,7 +74,7 @@ class RedisAdapter:
         self.manager.late = callback
 
     def hand_over(self, recovery: Recovery) -> None:
-        recovery.elsewhere = Handover(self._relay, recovery, self.manager.complete, lambda: self._pending())
+        recovery.elsewhere = Handover(self._relay, recovery, self.manager, lambda: self._pending())
 
     async def start(self) -> None:
         await self._relay.start()

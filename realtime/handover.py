@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from realtime.history import Source
+from realtime.managers import RelayManager
 from realtime.recovery import Given, Missed, Parted, Recovery
 from realtime.relay.relay import ALL, Relay
 
@@ -67,12 +68,13 @@ class Handover:
         self,
         relay: Relay,
         recovery: Recovery,
-        complete: Callable[[Collection[str]], bool],
+        manager: RelayManager,
         owing: Callable[[], bool],
     ) -> None:
         self._relay = relay
         self._recovery = recovery
-        self.complete = complete
+        self._hears = manager.hears
+        self.complete: Callable[[Collection[str]], bool] = manager.complete
         self._owing = owing
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: dict[int, _Asked] = {}
@@ -93,10 +95,15 @@ class Handover:
         return answer
 
     async def fetch(self, process: str, pid: str, rooms: list[str], offset: str | None) -> Given | None:
+        # What others say from here on must come here, and in the order in which it was said. Then all that the answer
+        # has is here when it comes, or never comes, and is sent once. Not so if the subscription ends meanwhile.
+        listening_since = self._relay.steady_since
+        if not self._hears(rooms):
+            return None
         asked = self._ask({process})
         self._say(f"to:{process}", b"fetch", _Fetch(asked.number, pid, rooms, offset))
         answer: Given | None = await self._wait(asked, FETCH_WAIT_S)
-        return answer
+        return answer if self._relay.steady_since == listening_since else None
 
     def _ask(self, processes: set[str]) -> _Asked:
         self._last_request += 1

@@ -118,9 +118,13 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
             late = partial(self.late, key, rooms)
             self.sequencer.accept(key, seq, settled, lambda in_order: deliver() if in_order else late(), rooms)
 
+    def hears(self, rooms: Collection[str]) -> bool:
+        """Whether what others publish to the rooms from now on comes here."""
+        return self._relay.hears({ALL, *map(channel_of, rooms)})
+
     def complete(self, rooms: Collection[str]) -> bool:
-        """Everything that others published to the rooms has gone out: nothing is missing or waits for its turn."""
-        return not self._relay.behind and not self.sequencer.holds(rooms)
+        """And all of it until now has gone out: nothing is missing or waits for its turn."""
+        return self.hears(rooms) and not self._relay.behind and not self.sequencer.holds(rooms)
 
     # What the relay listens to
 

@@ -35,6 +35,7 @@ class PresenceTracker:
         self.directory = directory
         self._counts: dict[str, int] = {}
         self._leaving: dict[str, tuple[float, datetime]] = {}
+        self._unsaid: set[str] = set()  # who came while the directory could not be reached
         self._came: Came | None = None
         self._left: Left | None = None
         self._task: asyncio.Task[None] | None = None
@@ -72,10 +73,14 @@ class PresenceTracker:
         if self._leaving.pop(user_id, None) is not None or self._counts[user_id] > 1:
             return
         try:
-            if await self.directory.join(user_id) and self._came is not None:
-                await self._came(user_id)
+            await self._join(user_id)
         except (RedisError, OSError) as error:
-            log.warning("presence of %s not recorded: %s", user_id, error)
+            self._unsaid.add(user_id)
+            log.warning("presence of %s not recorded yet: %s", user_id, error)
+
+    async def _join(self, user_id: str) -> None:
+        if await self.directory.join(user_id) and self._came is not None:
+            await self._came(user_id)
 
     def _closed(self, connection: Connection) -> None:
         user_id = connection.identity.user_id
@@ -94,12 +99,21 @@ class PresenceTracker:
                 await self._believe(time.monotonic())
                 if time.monotonic() >= renew_at:
                     renew_at = time.monotonic() + RENEW_S
-                    gone = await self.directory.renew([*self._counts, *self._leaving])
-                    await self._tell_left(dict.fromkeys(gone, datetime.now(UTC)))
+                    try:
+                        await self._say_unsaid()
+                    finally:  # a lease that ran out would take everyone away
+                        gone = await self.directory.renew([*self._counts, *self._leaving])
+                        await self._tell_left(dict.fromkeys(gone, datetime.now(UTC)))
             except (RedisError, OSError) as error:
                 log.warning("presence cannot reach Redis: %s", error)
             except Exception:
                 log.exception("presence tick failed")
+
+    async def _say_unsaid(self) -> None:
+        for user_id in list(self._unsaid):
+            if user_id in self._counts or user_id in self._leaving:
+                await self._join(user_id)
+            self._unsaid.discard(user_id)
 
     async def _believe(self, at: float) -> None:
         due = {user_id: seen for user_id, (when, seen) in self._leaving.items() if when <= at}

@@ -11,7 +11,10 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from throttled.asyncio import MemoryStore, RedisStore
 from throttled.asyncio import Throttled as AsyncThrottled
@@ -25,6 +28,8 @@ from contract import registry
 KEYS_MAX = 200_000
 # After a failure Redis is not asked for so long: a frozen one would otherwise slow every request by its time-out.
 REDIS_PAUSE_S = 2.0
+REDIS_TIMEOUT_S = 1.0
+CONNECTIONS_MAX = 1_000  # to a node of a cluster; requests are counted at the same time
 log = logging.getLogger("parley.limits")
 
 
@@ -72,6 +77,19 @@ class CommandLimits:
         return max(1, int(result.state.retry_after * 1000) + 1) if result.limited else 0
 
 
+def _redis_store(url: str) -> RedisStore:
+    options: dict[str, Any] = {"SOCKET_TIMEOUT": REDIS_TIMEOUT_S, "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S}
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        # Each key is its own slot's node's. redis-py would try three times more, each as long, with all others waiting.
+        options["REDIS_CLIENT_KWARGS"] = {
+            "username": unquote(parts.username or "") or None, "password": unquote(parts.password or "") or None,
+            "retry": Retry(NoBackoff(), 0), "max_connections": CONNECTIONS_MAX,
+        }  # fmt: skip
+        url = f"redis+cluster://{parts.netloc.rpartition('@')[2]}"
+    return RedisStore(server=url, options=options)
+
+
 class HttpLimits:
     """One limiter per tier, keyed by user or address; in Redis when given, and in memory while Redis is away.
 
@@ -81,10 +99,7 @@ class HttpLimits:
     def __init__(self, tiers: dict[str, registry.Rate], scale: float, redis_url: str | None) -> None:
         memory = MemoryStore(options={"MAX_SIZE": KEYS_MAX})
         self._memory = self._build(tiers, scale, memory)
-        options = {"SOCKET_TIMEOUT": 1.0, "SOCKET_CONNECT_TIMEOUT": 1.0}
-        self._shared = (
-            self._build(tiers, scale, RedisStore(server=redis_url, options=options)) if redis_url else self._memory
-        )
+        self._shared = self._build(tiers, scale, _redis_store(redis_url)) if redis_url else self._memory
         self._trust_redis_at = 0.0
 
     @staticmethod
@@ -102,7 +117,9 @@ class HttpLimits:
         if tier != "probe" and time.monotonic() >= self._trust_redis_at:
             try:
                 return _verdict(await self._shared[tier].limit(f"{tier}:{key}"))
-            except (StoreUnavailableError, RedisError, OSError) as error:
+            except Exception as error:  # whatever it is: a limit that cannot be counted must not fail the request
+                if not isinstance(error, (StoreUnavailableError, RedisError, OSError)):
+                    log.exception("counting a rate limit in Redis failed")
                 log.warning("rate limits count in memory for %.0f s: %s", REDIS_PAUSE_S, error)
                 self._trust_redis_at = time.monotonic() + REDIS_PAUSE_S
         return _verdict(await self._memory[tier].limit(f"{tier}:{key}"))

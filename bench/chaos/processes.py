@@ -9,13 +9,10 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench import redis_server
@@ -23,8 +20,6 @@ from bench.chaos.proxy import HOST
 from bench.processes import NOT_INHERITED, ROOT
 from storage.embedded import URL_OPTIONS, EmbeddedMongo, die_with_parent
 
-# Below the ports that the system gives to outgoing connections: one of those would be in the way of a restart.
-PORTS = range(20_000, 32_000)
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0
 RESTART_PAUSE_S = 0.5
@@ -33,17 +28,6 @@ SECRET = "a secret of the chaos harness, at least 32 bytes"
 
 class ChaosError(Exception):
     """The harness itself cannot go on; the text says why."""
-
-
-def free_ports() -> Iterator[int]:
-    """Each once."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        yield port
 
 
 async def answers(port: int) -> bool:
@@ -171,7 +155,7 @@ class Cluster:
     """Everything that serves. `command` runs a web process."""
 
     def __init__(self, directory: Path, processes: int, command: list[str]) -> None:
-        self._ports = free_ports()
+        self._ports = redis_server.free_ports()
         self.mongo = Mongo(directory / "database", next(self._ports))
         port = next(self._ports)
         self.redis = Part("redis", redis_server.command(port), dict(os.environ), port, directory / "redis.log")

@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from redis.exceptions import RedisClusterException, RedisError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from ops.metrics import RELAY
 from ops.tasks import end
@@ -19,7 +20,7 @@ from realtime.relay import client as redis_client
 
 log = logging.getLogger("parley.relay")
 
-FAILURES = (RedisError, RedisClusterException, OSError)
+FAILURES = (RedisError, OSError)
 RETRY_MIN_S = 0.05
 RETRY_MAX_S = 1.0
 REACH_WAIT_S = 1.0
@@ -46,7 +47,7 @@ class Listener:
 class Link:
     """`prefix` is put before the names of channels. `up_since`: from then on all that was published got through."""
 
-    def __init__(self, client: redis_client.Client, prefix: str, listener: Listener, always: Sequence[str]) -> None:
+    def __init__(self, client: Redis, prefix: str, listener: Listener, always: Sequence[str]) -> None:
         self._client = client
         self._prefix = prefix
         self._listener = listener
@@ -178,7 +179,7 @@ class Link:
 
     async def _follow(self) -> None:
         """One connection's life."""
-        subscription = redis_client.subscription(self._client)
+        subscription = redis_client.Subscription(self._client)
         try:
             self._subscribed = {*self._wanted, *self._idle_since}
             await subscription.add([self._prefix + channel for channel in self._subscribed])

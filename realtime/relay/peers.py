@@ -15,9 +15,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from ops.metrics import RELAY
+from realtime.relay.publication import Publication
 from realtime.relay.streams import GIVE_UP_S, SENT_AGE_S, Stream
 
 log = logging.getLogger("parley.relay")
@@ -30,31 +30,12 @@ ECHO_FRESH_S = 2.0
 START_WAIT_S = 2.0
 
 
-class Publication(NamedTuple):
-    """A numbered message; `offset` is its place in its stream, `number` its place among all that its process sent."""
-
-    topic: bytes
-    process: str
-    offset: int
-    number: int
-    copies: int
-    names: bytes
-    body: bytes
-
-    @classmethod
-    def read(cls, message: bytes) -> Publication:
-        head, _, body = message.partition(b"\n")
-        topic, process, offset, number, copies, names = head.split(b" ", 5)
-        return cls(topic, process.decode(), int(offset), int(number), int(copies), names, body)
-
-
 class Peer:
-    """`complete_at`: when everything it had published until then was here (seconds since 1970). `announced_at`: when it
-    last said how far its streams go."""
+    """`complete_at`: when everything it had published until then was here (seconds since 1970). `answered`: the last of
+    this process's questions how far its streams go that it has answered."""
 
     __slots__ = (
-        "_handled", "_handled_before", "_turned_at", "announced_at", "born_at", "complete_at", "heard_at", "id",
-        "streams",
+        "_handled", "_handled_before", "_turned_at", "answered", "born_at", "complete_at", "heard_at", "id", "streams",
     )  # fmt: skip
 
     def __init__(self, identifier: str) -> None:
@@ -62,7 +43,7 @@ class Peer:
         self.streams: dict[str, Stream[Publication]] = {}
         self.heard_at = time.monotonic()
         self.born_at: float | None = None
-        self.announced_at = float("-inf")
+        self.answered = 0
         self.complete_at = time.time()
         self._handled: set[int] = set()
         self._handled_before: set[int] = set()
@@ -93,7 +74,7 @@ class Peers:
         self._followed_since: dict[str, float] = {}  # without a pause; kept when the connection ends
         self.uncertain: list[Callable[[float], None]] = []
         self.echo_at = float("-inf")
-        self._question, self._asked_at = 0, float("inf")
+        self._question, self._came_back = 0, False
         self.steady_since = self._ticked_at = time.monotonic()
         self._heard_at: float | None = None
         self.since = float("inf")  # when the first of those that are there was heard of
@@ -113,18 +94,19 @@ class Peers:
 
     def asked(self, question: int) -> None:
         """This process asks everyone how far their streams go."""
-        self._question, self._asked_at = question, float("inf")
+        self._question, self._came_back = question, False
 
     def came_back(self, question: int) -> None:
         """This process's own question, or a later one: everything that Redis passed on before it is here."""
-        if question >= self._question and self._asked_at == float("inf"):
-            self._asked_at = time.monotonic()
+        self._came_back = self._came_back or question >= self._question
 
     @property
     def answered_all(self) -> bool:
-        """Everyone has answered the last question, and all that they had said by then is here."""
-        said = all(peer.announced_at >= self._asked_at for peer in self._peers.values())
-        return self._asked_at < float("inf") and said and not self.behind
+        """Everyone has answered the last question, and all that they had said by then is here.
+
+        An answer names its question, since a node of Redis that was frozen may pass on what it was given long ago."""
+        said = all(peer.answered >= self._question for peer in self._peers.values())
+        return self._came_back and said and not self.behind
 
     def owed(self, channel: str) -> None:
         """Someone here relies on what is published to it from now on, whether it is heard or not."""
@@ -178,14 +160,16 @@ class Peers:
                 stream.next_offset = 1
         self._pass(peer, stream.arrive(publication.offset, publication, len(message), at))
 
-    def announced(self, identifier: str, uptime_s: float, publishing_s: float, positions: dict[str, int]) -> None:
-        """`publishing_s`: for so long it has published all that it said."""
+    def announced(
+        self, identifier: str, uptime_s: float, publishing_s: float, positions: dict[str, int], answered: int = 0
+    ) -> None:
+        """`publishing_s`: for so long it has published all that it said. `answered`: this process's question."""
         at = time.monotonic()
         if identifier == self._own:
             self.echo_at = at
             return
         peer = self._peer(identifier, at)
-        peer.announced_at = at
+        peer.answered = max(peer.answered, answered)
         if peer.born_at is None:
             peer.born_at = at - uptime_s
         doubtful = []
@@ -245,7 +229,6 @@ class Peers:
                     self._pass(peer, stream.give_up(at))
                 elif (offset := stream.wanted(at)) is not None:
                     self._ask(peer.id, channel, offset)
-
         for departed in [one for one in self._departed.values() if one.heard_at < at - SENT_AGE_S]:
             del self._departed[departed.id]
             self._tell(departed.complete_at)  # it may have been cut off only, gone on, and died later

@@ -9,9 +9,10 @@ Channels: `all`, which everyone hears; any others, heard by processes that want 
 head line, which tells whether the rest is of interest, and a body.
 
     TOPIC process offset number copies names \\n body   `copies` > 1: the same number on other channels too
-    H process uptime_ms publishing_ms positions(json)  how far its streams go, and how long it could publish them
+    H process uptime_ms publishing_ms positions answers   how far its streams go (channel → offset), how long it could
+                                                       publish them, what it was asked meanwhile (process → number)
     Q process number                                   say how far your streams go
-    B process uptime_ms publishing_ms positions(json)  the same, and that it has ended
+    B process uptime_ms publishing_ms positions answers   as H, and that it has ended
     N process channel offset                           to a publisher: send again from here
     R process channel \\n publication                   to who asked: again
     G process channel offset                           what is before this offset is not kept any more
@@ -27,12 +28,14 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 import msgspec
+from redis.asyncio import Redis
 
 from ops.metrics import RELAY
 from ops.tasks import until
-from realtime.relay.client import Client
+from realtime.relay.client import prefix_of
 from realtime.relay.link import PRIVATE, Link, Listener
-from realtime.relay.peers import START_WAIT_S, Peers, Publication
+from realtime.relay.peers import START_WAIT_S, Peers
+from realtime.relay.publication import Publication
 from realtime.relay.streams import Sent
 
 ALL = "all"
@@ -53,7 +56,7 @@ Topic = Callable[[str, int, bytes, bytes], None]
 class Relay(Listener):
     """`deployment`: only processes of the same name hear each other."""
 
-    def __init__(self, client: Client, deployment: str) -> None:
+    def __init__(self, client: Redis, deployment: str) -> None:
         self.id = secrets.token_hex(6)
         self._id = self.id.encode()
         self._started_at = time.monotonic()
@@ -61,10 +64,11 @@ class Relay(Listener):
         self._number = 0
         self._topics: dict[bytes, Topic] = {}
         self._questions = 0
+        self._unanswered: dict[str, int] = {}
         self._catching_up: asyncio.Task[bool] | None = None
         self._catching_up_next: asyncio.Task[bool] | None = None
         self.peers = Peers(self.id, self._hand_on, self._ask)
-        self._link = Link(client, f"parley:{deployment}:", self, (ALL, f"{PRIVATE}{self.id}"))
+        self._link = Link(client, prefix_of(deployment), self, (ALL, f"{PRIVATE}{self.id}"))
         self._task: asyncio.Task[None] | None = None
         RELAY.state = lambda: (self.connected, len(self.peers), self._sent.bytes)
 
@@ -82,6 +86,15 @@ class Relay(Listener):
     def behind(self) -> bool:
         """Something that another process said is still to come."""
         return self.peers.behind
+
+    @property
+    def steady_since(self) -> float:
+        """From then on it has listened without a break; on `time.monotonic`."""
+        return self.peers.steady_since
+
+    def hears(self, channels: Collection[str]) -> bool:
+        """Whether all that is published there comes here: these are wanted, and their subscriptions confirmed."""
+        return self.peers.following.issuperset(channels)
 
     async def start(self) -> None:
         """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
@@ -121,7 +134,8 @@ class Relay(Listener):
         publishing_s = 0.0 if self._link.up_since is None else max(0.0, at - max(self._link.up_since, self.peers.since))
         positions = msgspec.json.encode(self._sent.positions())
         times = int((at - self._started_at) * 1000), int(publishing_s * 1000)
-        return b"%s %s %d %d %s\n" % (kind, self._id, *times, positions)
+        answers, self._unanswered = msgspec.json.encode(self._unanswered), {}
+        return b"%s %s %d %d %s %s\n" % (kind, self._id, *times, positions, answers)
 
     def _ask(self, publisher: str, channel: str, offset: int) -> None:
         RELAY.asked += 1
@@ -206,9 +220,11 @@ class Relay(Listener):
             self.peers.heard(channel, message)
             return
         line = message[: message.index(b"\n")]
-        _, sender, *words = line.decode().split(" ", 4)
+        _, sender, *words = line.decode().split(" ", 5)
         if kind in (b"H", b"B"):
-            self.peers.announced(sender, int(words[0]) / 1000, int(words[1]) / 1000, msgspec.json.decode(words[2]))
+            positions, answers = msgspec.json.decode(words[2]), msgspec.json.decode(words[3])
+            answered = answers.get(self.id, 0)
+            self.peers.announced(sender, int(words[0]) / 1000, int(words[1]) / 1000, positions, answered)
             if kind == b"B":
                 self.peers.left(sender)
         elif sender == self.id:
@@ -217,6 +233,7 @@ class Relay(Listener):
         elif kind == b"R":
             self.peers.heard(words[0], message[len(line) + 1 :])
         elif kind == b"Q":
+            self._unanswered[sender] = int(words[0])
             self._announce()
         elif kind == b"N":
             self._send_again(sender, words[0], int(words[1]))

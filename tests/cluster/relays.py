@@ -18,7 +18,8 @@ class End:
     """One process's relay, and what it heard as (from, body)."""
 
     def __init__(self, url: str, deployment: str) -> None:
-        self.relay = Relay(client.connect(url, timeout_s=2.0), deployment)
+        self.deployment = deployment
+        self.relay = Relay(client.connect(url, client.prefix_of(deployment), timeout_s=2.0), deployment)
         self.heard: list[tuple[str, str]] = []
         self.uncertain: list[float] = []
         self.relay.on(TOPIC, lambda process, number, names, body: self.heard.append((process, body.decode())))

@@ -96,7 +96,7 @@ async def test_one_that_begins_while_redis_is_stopped_is_heard_in_full() -> None
     try:
         async with ends(redis.url, 1) as (a,):
             redis.stop()
-            late = End(redis.url, a.relay._link._prefix.split(":")[1])
+            late = End(redis.url, a.deployment)
             await late.relay.start()
             for number in range(20):
                 late.send(str(number), "1")
@@ -189,7 +189,7 @@ async def test_a_process_that_was_taken_for_dead_and_comes_back_is_heard_in_full
 ) -> None:
     """As after SIGSTOP, or when one process alone was cut off from Redis."""
     async with ends(redis_url, 1) as (first,):
-        second = End(redis_url, first.relay._link._prefix.split(":")[1])
+        second = End(redis_url, first.deployment)
         second.relay.want("1")
         await second.relay.start()
         await second.relay.reach(["1"])
@@ -254,8 +254,8 @@ def test_adding_to_a_connection_that_was_closed_a_moment_ago_fails_as_any_cut_do
     redis_url: str, loop: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     async def cut() -> None:
-        redis = client.connect(redis_url)
-        subscription: Any = client.subscription(redis)
+        redis = client.connect(redis_url, "")
+        subscription: Any = client.Subscription(redis)
         await subscription.add(["17"])
         subscription._pubsub.connection._writer.transport.abort()
         with pytest.raises(FAILURES):

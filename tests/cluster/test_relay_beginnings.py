@@ -55,7 +55,7 @@ async def test_what_a_process_could_not_publish_before_it_was_first_heard_on_a_c
 async def test_what_a_process_said_before_it_knew_of_another_is_known_to_be_missing(redis_url: str) -> None:
     async with ends(redis_url, 1) as (alone,):
         received, alone.relay.received = alone.relay.received, lambda channel, message: None  # type: ignore[method-assign]
-        other = End(redis_url, alone.relay._link._prefix.split(":")[1])
+        other = End(redis_url, alone.deployment)
         other.relay.want("1")
         await other.relay.start()
         await other.relay.reach(["1"])
@@ -73,7 +73,7 @@ async def test_a_process_that_nobody_ever_heard_of_may_have_lived_while_redis_wa
             redis.stop()
             await until(lambda: not a.relay._link.listening and not b.relay._link.listening)
             stopped_at = time.time()
-            brief = End(redis.url, a.relay._link._prefix.split(":")[1])
+            brief = End(redis.url, a.deployment)
             await brief.relay.start()
             brief.send("heard by nobody", "1")
             await brief.crash()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -147,6 +148,38 @@ async def test_not_while_people_are_still_to_be_told(scene: Scene, monkeypatch: 
     scene.servers[1].domain.repair.since(0.0)
     assert scene.servers[1].domain.repair.pending()
     assert not (await scene.come_back(2)).continues
+
+
+@pytest.mark.parametrize("when", ["before it asks", "while it asks"])
+async def test_not_by_a_process_whose_own_subscription_ended(scene: Scene, when: str) -> None:
+    """It may not know of what others said meanwhile, and the answer has it, or it comes to this process later again."""
+    own, elsewhere = scene.servers[2].adapter._relay, scene.servers[2].sio.recovery.elsewhere  # type: ignore[union-attr]
+    assert elsewhere is not None
+    fetch, wait = elsewhere.fetch, elsewhere._wait  # type: ignore[attr-defined]
+
+    async def reconnect() -> None:
+        own._link.reconnect()
+        await until(lambda: not own.peers.following)
+
+    async def fetch_when_cut(process: str, pid: str, rooms: list[str], offset: str | None) -> Given | None:
+        await reconnect()
+        return await fetch(process, pid, rooms, offset)
+
+    async def wait_and_be_cut(asked: Any, wait_s: float) -> Any:
+        answer = await wait(asked, wait_s)
+        if isinstance(answer, Given):
+            await reconnect()
+            await until(lambda: own.hears(["all"]))
+        return answer
+
+    if when == "before it asks":
+        elsewhere.fetch = fetch_when_cut  # type: ignore[method-assign]
+    else:
+        elsewhere._wait = wait_and_be_cut  # type: ignore[attr-defined]
+    await scene.leave()
+    await scene.say("two")
+    assert not (await scene.come_back(2)).continues
+    await until(lambda: scene.known == 2)
 
 
 async def test_on_the_same_process_with_what_it_was_told_meanwhile(scene: Scene) -> None:

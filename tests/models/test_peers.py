@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from realtime.relay import peers as module
-from realtime.relay.peers import START_WAIT_S, Peers, Publication
+from realtime.relay.peers import START_WAIT_S, Peers
+from realtime.relay.publication import Publication
 
 LONG_S = 1_000.0
 
@@ -131,3 +132,25 @@ def test_who_was_taken_for_dead_may_have_gone_on_and_died_later(here: Listening)
         here.hear("me", LONG_S, {})
         here.peers.tick(here.at)
     assert here.told == [5_000.0, 5_000.0]
+
+
+def test_an_answer_is_to_the_question_and_not_only_after_it(here: Listening) -> None:
+    """A node that was frozen passes on what it was given before it froze, and others have long heard better."""
+    here.hear("peer", LONG_S, {"9": 6})
+    here.peers.asked(7)
+    here.peers.came_back(7)
+    here.hear("peer", LONG_S, {"9": 6})
+    assert not here.peers.answered_all
+    here.peers.announced("peer", LONG_S, LONG_S, {"9": 6}, answered=6)
+    assert not here.peers.answered_all
+    here.peers.announced("peer", LONG_S, LONG_S, {"9": 6}, answered=7)
+    assert here.peers.answered_all
+
+
+def test_an_answer_before_the_question_came_back_is_not_enough(here: Listening) -> None:
+    here.hear("peer", LONG_S, {"9": 6})
+    here.peers.asked(7)
+    here.peers.announced("peer", LONG_S, LONG_S, {"9": 6}, answered=7)
+    assert not here.peers.answered_all
+    here.peers.came_back(7)
+    assert here.peers.answered_all
