@@ -104,7 +104,7 @@ class Domain:
         self.messages = Messages(store, self.indexing, log, self.conversations, self.notifications, publisher)
         self.repair = Repair(conversations, self.conversations, self.messages, connected)
         adapter.on_uncertain(self.repair.since, self.repair.pending)
-        adapter.on_late(self.repair.late)
+        adapter.on_late(self.repair.late, self.repair.outdated)
         self.chat = Chat(
             conversations=self.conversations,
             messages=self.messages,

@@ -38,8 +38,8 @@ class MemoryAdapter:
         `pending`: whether people are still to be told because of it.
         """
 
-    def on_late(self, callback: Late) -> None:
-        """`callback(key, rooms)`: see `managers.Late`. Never, alone."""
+    def on_late(self, late: Late, outdated: Late) -> None:
+        """For events with an order, and for those that tell of a whole; see `managers.Late`. Never, alone."""
 
     def hand_over(self, recovery: Recovery) -> None:
         """Lost connections that return on another process are found. There is none, alone."""
@@ -70,8 +70,8 @@ class RedisAdapter:
         self._relay.peers.uncertain.append(callback)
         self._pending = pending
 
-    def on_late(self, callback: Late) -> None:
-        self.manager.late = callback
+    def on_late(self, late: Late, outdated: Late) -> None:
+        self.manager.late, self.manager.outdated = late, outdated
 
     def hand_over(self, recovery: Recovery) -> None:
         recovery.elsewhere = Handover(self._relay, recovery, self.manager, lambda: self._pending())

@@ -29,7 +29,9 @@ CHANNELS = [str(number) for number in range(64)]
 COPIES_MAX = 4
 EVENT = b"E"
 
-# (key of the order, rooms): an event came after its successors had been delivered, and was not delivered itself
+# Called with the rooms of an event that came late, and
+# - the key of its order, when its successors had been delivered, and it was not delivered itself;
+# - what it tells the whole state of, when it had to be sent again. It was delivered, maybe after a newer state.
 Late = Callable[[str, Sequence[str]], None]
 
 
@@ -39,6 +41,7 @@ class _Remote(msgspec.Struct, array_like=True):
     skip: str | None
     latest: tuple[str, ...] | None
     order: tuple[str, int, bool] | None
+    whole: str | None
     text: bytes
 
 
@@ -60,6 +63,7 @@ class MemoryManager(Rooms, AsyncManager):  # type: ignore[misc]
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
         latest: Hashable = None, order: Order | None = None, local: bool = False, everywhere: bool = False,
+        whole: str | None = None,
     ) -> None:  # fmt: skip
         skip = self.origin_here(namespace, skip_sid)
         self.deliver(namespace, room, encode_event(namespace, event, data), skip, latest)
@@ -72,6 +76,7 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         super().__init__()
         self._relay = relay
         self.late: Late = _nobody_cares
+        self.outdated: Late = _nobody_cares
         self.sequencer = Sequencer(relay)
         relay.on(EVENT, self._receive)
         ORDER_GAPS.set_function(lambda: self.sequencer.gaps)
@@ -79,16 +84,17 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None = None,
         latest: Any = None, order: Order | None = None, local: bool = False, everywhere: bool = False,
+        whole: str | None = None,
     ) -> None:  # fmt: skip
         packet, skip_sid = encode_event(namespace, event, data), self.origin_here(namespace, skip_sid)
         if order is None:
-            remote = _Remote(skip_sid, latest, None, packet.text)
+            remote = _Remote(skip_sid, latest, None, whole, packet.text)
             source = None if local else self._pass_on(namespace, room, remote, everywhere)
             self.deliver(namespace, room, packet, skip_sid, latest, source)
             return
         async with self.sequencer.turn(order.key, order.seq, order.settled, room) as in_order:
             place = (order.key, order.seq, order.settled)
-            source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, packet.text), everywhere)
+            source = self._pass_on(namespace, room, _Remote(skip_sid, latest, place, whole, packet.text), everywhere)
             if in_order:
                 self.deliver(namespace, room, packet, skip_sid, latest, source)
             else:
@@ -113,6 +119,8 @@ class RelayManager(Rooms, AsyncManager):  # type: ignore[misc]
         deliver = partial(self.deliver, namespace, rooms, packet, event.skip, event.latest, (process, number))
         if event.order is None:
             deliver()
+            if event.whole is not None and self._relay.late:
+                self.outdated(event.whole, rooms)
         else:
             key, seq, settled = event.order
             late = partial(self.late, key, rooms)

@@ -32,7 +32,7 @@ class Manager(Protocol):
 
     async def emit(
         self, event: str, data: Any, namespace: str, room: Sequence[str], skip_sid: str | None,
-        latest: Hashable, order: Order | None, local: bool, everywhere: bool,
+        latest: Hashable, order: Order | None, local: bool, everywhere: bool, whole: str | None,
     ) -> None: ...  # fmt: skip
 
 
@@ -50,11 +50,13 @@ class Publisher:
         order: Order | None = None,
         local: bool = False,
         everywhere: bool = False,
+        whole: str | None = None,
     ) -> None:
         """Sends `payload` to every connection in `rooms`, once each, except `origin`; `local`: of this process only.
 
         `everywhere`: by the channel that all processes hear, however few the rooms are. For events whose rooms differ
-        from one to the next, while those of a room must stay in order.
+        from one to the next, while those of a room must stay in order. `whole`: what the event tells the state of. A
+        process that gets it late, when others may have told of a newer state, tells of that again; see `Late`.
 
         Never raises: what is published has already happened, so a failure to tell is logged and counted, and must not
         turn the acknowledgement of a durable change into an error.
@@ -65,7 +67,7 @@ class Publisher:
         latest = tuple(getattr(payload, field) for field in event.latest_by) or None
         try:
             await self._manager.emit(
-                event.name, payload, event.namespace, rooms, origin, latest, order, local, everywhere
+                event.name, payload, event.namespace, rooms, origin, latest, order, local, everywhere, whole
             )
         except Exception:
             PUBLISH_FAILURES.labels(event.name).inc()

@@ -286,7 +286,7 @@ class Conversations:
             rooms = [user_room(user_id) for user_id in user_ids]
             await self._publisher.publish(
                 chat_commands.CONVERSATION_EVENT, rooms, data, origin=origin, local=local,
-                everywhere=document["type"] == "group",
+                everywhere=document["type"] == "group", whole=document["_id"],
             )  # fmt: skip
 
     async def changed(self, document: Document, origin: str | None, also: Sequence[str] = ()) -> Document:

@@ -33,6 +33,8 @@ MARGIN = timedelta(seconds=10)
 # Conversations that were active lately are looked at first: what nobody was told of is most likely there.
 LATELY = timedelta(days=1)
 
+Work = Coroutine[Any, Any, None]
+
 
 class Changes(Protocol):
     """What the repair asks of the messages."""
@@ -58,6 +60,7 @@ class Repair:
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: dict[str, set[str]] = {}
+        self._outdated: dict[str, set[str]] = {}
         self._stopped = False
 
     def since(self, moment: float) -> None:
@@ -68,21 +71,29 @@ class Repair:
 
     def pending(self) -> bool:
         """Whether people are still to be told, or would not be."""
-        return bool(self._tasks) or bool(self._late) or self._stopped
+        return bool(self._tasks) or bool(self._late) or bool(self._outdated) or self._stopped
 
     def late(self, conversation_id: str, rooms: Sequence[str]) -> None:
         """A message for these rooms came here when later ones of its conversation had been delivered."""
-        if not self._late:
-            loop = asyncio.get_running_loop()
-            loop.call_later(GATHER_S, lambda: self._start(self._tell_late()))
-        self._late.setdefault(conversation_id, set()).update(rooms)
+        self._gather(self._late, conversation_id, rooms, self._tell_late)
+
+    def outdated(self, conversation_id: str, rooms: Sequence[str]) -> None:
+        """These rooms were told late how a conversation was, maybe after they had been told how it has been since."""
+        self._gather(self._outdated, conversation_id, rooms, self._tell_outdated)
+
+    def _gather(
+        self, into: dict[str, set[str]], conversation_id: str, rooms: Sequence[str], tell: Callable[[], Work]
+    ) -> None:
+        if not into:
+            asyncio.get_running_loop().call_later(GATHER_S, lambda: self._start(tell()))
+        into.setdefault(conversation_id, set()).update(rooms)
 
     async def stop(self) -> None:
         self._stopped = True
         for task in self._tasks:
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Work) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name="repair")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -99,6 +110,20 @@ class Repair:
                 continue
             if document is not None:
                 await self._tell_end(conversation_id, document["last_seq"], list(rooms))
+
+    async def _tell_outdated(self) -> None:
+        outdated, self._outdated = self._outdated, {}
+        for conversation_id, rooms in outdated.items():
+            try:
+                document = await self._store.find(conversation_id)
+            except Exception as error:
+                log.warning("cannot look how %s is now, trying again: %s", conversation_id, error)
+                self.outdated(conversation_id, list(rooms))
+                continue
+            if document is not None:
+                RELAY.repaired += 1
+                whom = [user_id for user_id in document["participant_ids"] if user_room(user_id) in rooms]
+                await self._conversations.announce(document, None, whom, local=True)
 
     async def _tell_end(self, conversation_id: str, last_seq: int, rooms: Sequence[str]) -> None:
         RELAY.repaired += 1

@@ -78,6 +78,7 @@ class Peers:
         self.steady_since = self._ticked_at = time.monotonic()
         self._heard_at: float | None = None
         self.since = float("inf")  # when the first of those that are there was heard of
+        self.late = False  # while something is handed on that has come behind a gap, or filled it
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -158,7 +159,8 @@ class Peers:
             stream = peer.streams[channel] = Stream()
             if peer.born_at is not None and peer.born_at > self._owed_since[channel]:
                 stream.next_offset = 1
-        self._pass(peer, stream.arrive(publication.offset, publication, len(message), at))
+        late = stream.behind
+        self._pass(peer, stream.arrive(publication.offset, publication, len(message), at), late)
 
     def announced(
         self, identifier: str, uptime_s: float, publishing_s: float, positions: dict[str, int], answered: int = 0
@@ -244,7 +246,8 @@ class Peers:
         peer.heard_at = at
         return peer
 
-    def _pass(self, peer: Peer, publications: list[Publication]) -> None:
+    def _pass(self, peer: Peer, publications: list[Publication], late: bool = True) -> None:
+        self.late = late
         for publication in publications:
             try:
                 if publication.copies == 1 or peer.first_time(publication.number):

@@ -96,6 +96,11 @@ class Relay(Listener):
         """Whether all that is published there comes here: these are wanted, and their subscriptions confirmed."""
         return self.peers.following.issuperset(channels)
 
+    @property
+    def late(self) -> bool:
+        """What is being handed on just now had to wait, or be sent again: others may have said newer things before."""
+        return self.peers.late
+
     async def start(self) -> None:
         """Returns once it hears itself, or after START_WAIT_S without Redis, which it goes on trying to reach."""
         await self._link.start()

@@ -115,7 +115,7 @@ class Stream(Generic[T]):
         if self.next_offset is None:
             self.next_offset = self.first = offset
         if offset < self.first:
-            return [entry]  # overtaken by what told of it, as on a cluster, where each node has an order of its own
+            return [entry]  # overtaken by what told of it, as by two ways while a cluster's master steps down
         if offset < self.next_offset or offset in self._held:
             return []
         self._last = max(self._last, offset)

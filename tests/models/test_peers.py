@@ -119,7 +119,7 @@ def test_silence_hides_whoever_lived_in_it(here: Listening, lost: bool) -> None:
 
 
 def test_what_a_stream_was_told_of_before_it_came_is_handed_on(here: Listening) -> None:
-    """Nodes of a cluster have no common order."""
+    """By two ways, while a cluster's master steps down."""
     here.hear("peer", LONG_S, {"9": 6})
     here.peers.heard("9", b"E peer 6 6 1 /chat a\nbody")
     assert [publication.offset for publication in here.handed] == [6]
