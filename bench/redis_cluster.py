@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +33,8 @@ class Address(NamedTuple):
     bus: int
 
 
-def addresses() -> list[Address]:
-    """Of as many nodes as a cluster has here, on ports that are free and stay theirs over restarts."""
-    ports = free_ports()
+def addresses(ports: Iterator[int]) -> list[Address]:
+    """Of as many nodes as a cluster has here."""
     return [Address(next(ports), next(ports)) for _ in range(2 * MASTERS)]
 
 
@@ -100,7 +99,7 @@ class RedisCluster:
     """Its nodes can be killed, frozen and started again one by one."""
 
     def __init__(self) -> None:
-        self._nodes = addresses()
+        self._nodes = addresses(free_ports())
         self._directory = tempfile.TemporaryDirectory(prefix="parley-redis-")
         self.running: dict[int, subprocess.Popen[bytes]] = {}  # by port
 

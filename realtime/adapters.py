@@ -11,7 +11,7 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 
 from realtime.bus import Bus, MemoryBus, RelayBus
-from realtime.handover import Handover
+from realtime.handover import Handover, holds_nobody
 from realtime.leases import Directory, MemoryDirectory, RedisDirectory
 from realtime.managers import Late, MemoryManager, RelayManager
 from realtime.recovery import Recovery
@@ -61,6 +61,7 @@ class RedisAdapter:
         self._redis: Redis = client.connect(url, prefix)
         # Its own connections: a publication must not wait for a slow answer to something else.
         self._relay = Relay(client.connect(url, prefix, timeout_s=RELAY_TIMEOUT_S), deployment)
+        holds_nobody(self._relay)  # until `hand_over`
         self.bus: Bus = RelayBus(self._relay)
         self.manager = RelayManager(self._relay)
         self.directory: Directory = RedisDirectory(self._redis, prefix)

@@ -61,6 +61,17 @@ class _Asked:
             self.answer.set_result(answer)
 
 
+def holds_nobody(relay: Relay) -> None:
+    """Says so for a process without clients, such as a worker: others wait for everyone's answer."""
+
+    def answer(process: str, number: int, names: bytes, body: bytes) -> None:
+        if names == b"find":
+            found = _Found(msgspec.msgpack.decode(body, type=_Find).request, None)
+            relay.send(TOPIC, [f"to:{process}"], b"found", msgspec.msgpack.encode(found))
+
+    relay.on(TOPIC, answer)
+
+
 class Handover:
     """Implements `recovery.Elsewhere` over the relay. `owing`: people here are still to be told what may be missing."""
 

@@ -23,8 +23,9 @@ from pathlib import Path
 from bench.chaos import report
 from bench.chaos.calm import expected_in_calm
 from bench.chaos.checker import check
-from bench.chaos.plan import KINDS, PLANTS, draw
-from bench.chaos.processes import ChaosError
+from bench.chaos.part import ChaosError
+from bench.chaos.plan import KINDS, PLANTS, draw, kinds_with
+from bench.chaos.redis_parts import REDIS
 from bench.chaos.run import Run
 from bench.processes import ROOT
 from bench.replay import load_dialogues
@@ -58,12 +59,18 @@ def options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=_number(MINUTES_MIN, MINUTES_MAX, whole=False), default=10.0)
     parser.add_argument("--people", type=_number(6, 200), default=24)
     parser.add_argument("--processes", type=_number(1, 8), default=3, help="web processes")
-    parser.add_argument("--kinds", type=_kinds, default=tuple(KINDS), help="faults, separated by commas, or none")
+    parser.add_argument("--redis", choices=REDIS, default="single", help="one server, or three masters and replicas")
+    parser.add_argument("--kinds", type=_kinds, help="faults, separated by commas, or none; all if not given")
     parser.add_argument("--dialogues", type=Path, default=DIALOGUES, help="what people say, as bench/data has it")
     parser.add_argument("--plant", choices=PLANTS, help="run servers with this bug, which must be found")
     parser.add_argument("--one-in", type=_number(1, 10**9), default=10_000, help="how often the planted bug happens")
     parser.add_argument("--out", type=Path, help="a directory for the logs")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    possible = kinds_with(chosen.redis)
+    chosen.kinds = possible if chosen.kinds is None else chosen.kinds
+    if strange := [name for name in chosen.kinds if name not in possible]:
+        parser.error(f"{', '.join(strange)} cannot happen with --redis {chosen.redis}")
+    return chosen
 
 
 def main() -> int:
@@ -80,7 +87,7 @@ def main() -> int:
     command = ["-m", "bench.chaos.planted", chosen.plant, str(chosen.one_in)] if chosen.plant else ["server.py"]
     # It calls it an error when the writer of a connection that has ended runs out of packets.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
-    run = Run(directory, plan, seed, chosen.people, command, chosen.processes)
+    run = Run(directory, plan, seed, chosen.people, command, chosen.processes, chosen.redis)
     try:
         outcome = asyncio.run(run.perform(load_dialogues(chosen.dialogues)))
     except ChaosError as error:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from bench.chaos.part import Part
 from bench.chaos.plan import KINDS, Fault, Plan
-from bench.chaos.processes import Cluster, Part
-from bench.chaos.proxy import DIRECTIONS, Proxy
+from bench.chaos.processes import Cluster
+from bench.chaos.proxy import DIRECTIONS, HOST, Proxy
 
 SLOW_BYTES_PER_S = (300, 3_000)
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
@@ -54,8 +55,10 @@ class Faults:
             await self._to_people(fault)
         elif fault.kind == "redis-cut":
             await self._cut_subscribers(fault)
-        elif fault.thing in ("redis", "worker"):
-            await _to_part(fault, self._cluster.redis if fault.thing == "redis" else self._cluster.worker)
+        elif fault.thing == "redis":
+            await self._to_redis(fault)
+        elif fault.thing == "worker":
+            await _to_part(fault, self._cluster.worker)
         elif fault.thing == "database":
             await self._to_database(fault)
         else:
@@ -67,6 +70,17 @@ class Faults:
 
     def _chance(self, fault: Fault) -> random.Random:
         return random.Random(f"{self._seed} {fault.kind} {fault.at}")
+
+    async def _to_redis(self, fault: Fault) -> None:
+        redis = self._cluster.redis
+        part = await redis.victim(fault.kind, self._chance(fault))
+        if fault.kind == "redis-master":
+            part.kill()
+            await asyncio.gather(asyncio.sleep(fault.lasts_s), redis.replaced(part))
+            await part.start()
+        else:
+            await _to_part(fault, part)
+        await redis.well()
 
     async def _to_database(self, fault: Fault) -> None:
         mongo = self._cluster.mongo
@@ -98,19 +112,22 @@ class Faults:
         """Redis ends the connections by which some process hears the others."""
         up = [web for web in self._cluster.webs if web.look()]
         ports = ports_of(self._chance(fault).choice(up).pid) if up else set()
-        async with Redis.from_url(self._cluster.redis_url, socket_timeout=5.0) as redis:
+        serving = await self._cluster.redis.serving()
+        if serving is None:
+            return
+        async with Redis(host=HOST, port=serving.port, socket_timeout=5.0) as redis:
             for client in await redis.client_list(_type="pubsub"):
                 if int(client["addr"].rpartition(":")[2]) in ports:
                     await redis.client_kill_filter(_id=client["id"])
 
 
 async def _to_part(fault: Fault, part: Part) -> None:
-    if fault.kind.endswith("-stop"):
+    if fault.kind.endswith(("-stop", "-freeze")):
         part.freeze()
         await asyncio.sleep(fault.lasts_s)
         part.thaw()
         return
-    if fault.kind.endswith("-kill"):
+    if fault.kind != "web-term":
         part.kill()
         await asyncio.sleep(fault.lasts_s)
     else:

@@ -13,7 +13,8 @@ from bench.chaos.device import ASK_TIMEOUT_S, RETRYABLE
 from bench.chaos.evidence import Change, Conversation, Lacking, StoredStep
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human
-from bench.chaos.processes import ChaosError, Cluster
+from bench.chaos.part import ChaosError
+from bench.chaos.processes import Cluster
 from bench.clients import CHAT, OFFERS, CommandError, Json, Person, Rest
 
 PAGE = 200

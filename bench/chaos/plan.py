@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FAULTS_PER_MINUTE = 2.0  # of each kind
+FAULTS_PER_MINUTE = 2.0  # of each kind, if it does not say otherwise
+FAILOVERS_PER_MINUTE = 1.0  # a cluster of Redis takes longer to be whole again
 WARM_SHARE, WARM_MAX_S = 0.05, 10.0
 CALM_SHARE, CALM_MIN_S, CALM_MAX_S = 0.3, 8.0, 60.0
 BUSY_SHARE_MAX = 0.6  # of the time, one thing may be in trouble
@@ -22,7 +23,8 @@ PLANTS = ("drop", "twice", "swap", "hush", "lapse", "forget", "keep")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`shortest` and `longest` in seconds; `after_s`: what its end takes, such as starting again.
+    """`shortest` and `longest` in seconds; `after_s`: what its end takes, such as starting again. `redis`: with which
+    Redis it happens, if not with any.
 
     `of`: "web", "worker", "redis" and "database" are in trouble one fault at a time, "people" in any number.
     """
@@ -33,6 +35,13 @@ class Kind:
     longest: float
     after_s: float
     text: str
+    redis: str = ""
+    per_minute: float = FAULTS_PER_MINUTE
+
+
+def _failover(name: str, shortest: float, text: str) -> Kind:
+    """What happens to a node of a cluster, which is whole again some seconds after it."""
+    return Kind(name, "redis", shortest, 15, 5, text, "cluster", FAILOVERS_PER_MINUTE)
 
 
 KINDS = {
@@ -43,9 +52,14 @@ KINDS = {
         Kind("web-term", "web", 0, 0, 6, "SIGTERM of a web process, started again once it has ended"),
         Kind("worker-kill", "worker", 1, 5, 3, "kill -9 of the worker process, started again after a while"),
         Kind("worker-stop", "worker", 1, 20, 0, "SIGSTOP of the worker process for a while"),
-        Kind("redis-kill", "redis", 1, 30, 1, "kill -9 of Redis, started again after a while"),
-        Kind("redis-stop", "redis", 1, 10, 0, "SIGSTOP of Redis for a while"),
+        Kind("redis-kill", "redis", 1, 30, 1, "kill -9 of Redis, started again after a while", "single"),
+        Kind("redis-stop", "redis", 1, 10, 0, "SIGSTOP of Redis for a while", "single"),
         Kind("redis-cut", "redis", 0, 0, 1, "the subscriber connections of a web process are cut"),
+        _failover(
+            "redis-master", 5, "kill -9 of the node that has everything; started again once its replica took over"
+        ),
+        _failover("redis-node", 1, "kill -9 of another node, started again after a while"),
+        _failover("redis-freeze", 1, "SIGSTOP of a node for a while, one time in two of the one that has everything"),
         Kind("database-kill", "database", 0.2, 2, 2, "kill -9 of the database, started again after a while"),
         Kind("database-stop", "database", 1, 8, 0, "SIGSTOP of the database for a while"),
         Kind("cut", "people", 0, 0, 0, "a share of the clients' sockets is cut"),
@@ -53,6 +67,14 @@ KINDS = {
         Kind("slow", "people", 5, 20, 0, "a share of the clients reads slowly"),
     )
 }
+
+
+def kinds_with(redis: str) -> tuple[str, ...]:
+    """The names of what can happen with this Redis, "single" or "cluster"."""
+    return tuple(kind.name for kind in KINDS.values() if kind.redis in ("", redis))
+
+
+SINGLE = kinds_with("single")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +106,7 @@ class Plan:
         return list(sequences.values())
 
 
-def draw(seed: int, minutes: float, processes: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
+def draw(seed: int, minutes: float, processes: int, kinds: Sequence[str] = SINGLE) -> Plan:
     """No kinds: a run without any fault, which is calm from beginning to end."""
     chance = random.Random(seed)
     total_s = minutes * 60
@@ -93,11 +115,10 @@ def draw(seed: int, minutes: float, processes: int, kinds: Sequence[str] = tuple
         return Plan((), total_s)
     warm_s = min(total_s * WARM_SHARE, WARM_MAX_S)
     span_s = max(total_s - warm_s - calm_s, 1.0)
-    count = max(1, round(minutes * FAULTS_PER_MINUTE))
     by_thing: dict[str, list[Kind]] = defaultdict(list)
     for name in kinds:
         kind = KINDS[name]
-        for number in range(count):
+        for number in range(max(1, round(minutes * kind.per_minute))):
             # In turn, so that each process has its part even in a short run.
             by_thing[f"web {number % processes}" if kind.of == "web" else kind.of].append(kind)
     faults: list[Fault] = []

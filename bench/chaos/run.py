@@ -23,8 +23,9 @@ from bench.chaos.faults import Faults
 from bench.chaos.fresh import Fresh
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human, Load, Unanswered
+from bench.chaos.part import ChaosError
 from bench.chaos.plan import Plan
-from bench.chaos.processes import ChaosError, Cluster
+from bench.chaos.processes import Cluster
 from bench.chaos.proxy import Proxy
 from bench.clients import CommandError, ConnectionDroppedError, Json, Rest
 from bench.deals import give_credit
@@ -45,7 +46,7 @@ WAYS: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("polling", "websocket"), True),
     (("polling",), True),
 )
-RESTARTED = ("web-kill", "web-term", "worker-kill", "redis-kill")
+RESTARTED = ("web-kill", "web-term", "worker-kill", "redis-kill", "redis-master", "redis-node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,13 @@ class Outcome:
 class Run:
     """`directory` gets what every process prints and every client noted."""
 
-    def __init__(self, directory: Path, plan: Plan, seed: int, people: int, command: list[str], processes: int) -> None:
+    def __init__(
+        self, directory: Path, plan: Plan, seed: int, people: int, command: list[str], processes: int, redis: str
+    ) -> None:
         self._plan = plan
         self._seed = seed
         self._people = people
-        self.cluster = Cluster(directory, processes, command)
+        self.cluster = Cluster(directory, processes, command, redis)
         self._proxies: list[Proxy] = []
         self._of_resuming: list[Proxy] = []
         self._humans: list[Human] = []

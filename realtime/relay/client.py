@@ -62,10 +62,11 @@ async def close(client: Redis) -> None:
 
 @contextlib.contextmanager
 def _cut_is_an_error_of_the_connection() -> Iterator[None]:
-    """What uvloop says of a socket that it closed a moment ago, and nobody has read the end of yet."""
+    """What uvloop says of a socket that it closed a moment ago, and nobody has read the end of yet; and redis-py of a
+    connection that whoever reads from it has closed meanwhile."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         raise ConnectionError(str(error)) from error
 
 

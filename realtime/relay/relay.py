@@ -221,7 +221,7 @@ class Relay(Listener):
     def received(self, channel: str, message: bytes) -> None:
         self.peers.received()
         kind = message[:1]
-        if kind in self._topics:
+        if kind not in _OWN_KINDS:  # of whatever topic: each has its place in its stream
             self.peers.heard(channel, message)
             return
         line = message[: message.index(b"\n")]
@@ -248,7 +248,9 @@ class Relay(Listener):
             self.peers.answered(sender, words[0])
 
     def _hand_on(self, message: Publication) -> None:
-        self._topics[message.topic](message.process, message.number, message.names, message.body)
+        listener = self._topics.get(message.topic)
+        if listener is not None:
+            listener(message.process, message.number, message.names, message.body)
 
     async def _tick_forever(self) -> None:
         beat_at = 0.0

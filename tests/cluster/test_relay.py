@@ -48,6 +48,18 @@ async def test_who_wants_no_channel_hears_nothing_of_it(redis_url: str) -> None:
         await until(lambda: b.bodies == ["heard", "from here on"])
 
 
+async def test_what_a_process_has_no_use_for_leaves_no_gap(redis_url: str) -> None:
+    """A worker, which has no clients, hears of those that return to web processes."""
+    asked = RELAY.asked
+    async with ends(redis_url) as (a, b):
+        for number in range(10):
+            a.relay.send(b"X", ["1"], b"*", b"for others")
+            a.send(str(number), "1")
+        await until(lambda: len(b.heard) == 10)
+        assert not b.relay.behind
+        assert RELAY.asked == asked
+
+
 @pytest.mark.parametrize("channel", ["1", ALL])
 async def test_a_cut_subscription_loses_nothing(redis_url: str, channel: str) -> None:
     redis: Any = Redis.from_url(redis_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from bench.chaos.journal import Handed, Head, Heard, Up
 from bench.chaos.proxy import Proxy
 from bench.clients import Json, Person
 from models.conversations import repair
+from realtime import adapters, handover
 from realtime.managers import EVENT
 from realtime.recovery import Given
 from realtime.relay import relay
@@ -148,6 +150,19 @@ async def test_not_while_people_are_still_to_be_told(scene: Scene, monkeypatch: 
     scene.servers[1].domain.repair.since(0.0)
     assert scene.servers[1].domain.repair.pending()
     assert not (await scene.come_back(2)).continues
+
+
+async def test_whom_nobody_has_is_known_at_once_though_a_worker_is_there(
+    scene: Scene, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "ANSWER_WAIT_S", 3_600.0)
+    worker = adapters.make(redis_url, settings.mongo_db)
+    await worker.start()
+    await until(lambda: all(len(server.adapter._relay.peers) == 3 for server in scene.servers))  # type: ignore[union-attr]
+    elsewhere = scene.servers[0].sio.recovery.elsewhere
+    assert elsewhere is not None
+    assert await asyncio.wait_for(elsewhere.find("nobody", "/chat", "u_nobody"), 10) is None
+    await worker.stop()
 
 
 @pytest.mark.parametrize("when", ["before it asks", "while it asks"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.chaos.plan import KINDS, draw
+from bench.chaos.plan import KINDS, SINGLE, draw, kinds_with
 from bench.chaos.processes import Cluster
 from bench.chaos.proxy import DIRECTIONS, HOST, Line, Proxy
 from tests.support import PATIENCE_S
@@ -20,12 +20,14 @@ ROUNDING_S = 0.02
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+@pytest.mark.parametrize("redis", ["single", "cluster"])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_schedule_has_every_kind_often_enough(seed: int) -> None:
-    plan = draw(seed, 10, 3)
-    assert draw(seed, 10, 3) == plan
-    assert all(count >= 20 for count in Counter(fault.kind for fault in plan.faults).values())
-    assert {fault.kind for fault in plan.faults} == set(KINDS)
+def test_a_schedule_has_every_kind_often_enough(seed: int, redis: str) -> None:
+    plan = draw(seed, 10, 3, kinds_with(redis))
+    assert draw(seed, 10, 3, kinds_with(redis)) == plan
+    counts = Counter(fault.kind for fault in plan.faults)
+    assert all(count >= 10 * KINDS[kind].per_minute for kind, count in counts.items())
+    assert set(counts) == set(kinds_with(redis))
     for fault in plan.faults:
         kind = KINDS[fault.kind]
         assert fault.at >= 0
@@ -38,7 +40,7 @@ def test_a_schedule_has_every_kind_often_enough(seed: int) -> None:
 
 def test_another_seed_is_another_schedule_and_a_short_one_has_every_kind() -> None:
     assert draw(1, 10, 3) != draw(2, 10, 3)
-    assert {fault.kind for fault in draw(1, 0.4, 2).faults} == set(KINDS)
+    assert {fault.kind for fault in draw(1, 0.4, 2).faults} == set(SINGLE)
     assert draw(1, 0.5, 2, ()).faults == ()
 
 
