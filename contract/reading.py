@@ -10,11 +10,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 INT_DIGITS_MAX = 300  # as many as a float can have; beyond them a number is read as infinite
+PATH_CHARS_MAX = 200
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+Step = str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +46,47 @@ def read(text: str, *, constants: bool = True) -> Any:
 
 def find_unreadable(value: Any) -> Unreadable | None:
     """The first part of a value from `read` that cannot be stored or sent again. None: there is none."""
-    pending: list[tuple[str, Any]] = [("", value)]
-    while pending:
-        path, part = pending.pop()
-        if isinstance(part, str):
-            if _HALF_PAIR.search(part):
-                return Unreadable(path or "payload", HALF_PAIR)
-        elif isinstance(part, float):
-            if not math.isfinite(part):
-                return Unreadable(path or "payload", NOT_FINITE)
-        elif isinstance(part, dict):
-            for name in part:
-                if _HALF_PAIR.search(name):
-                    return Unreadable(path or "payload", f"has a field whose name {HALF_PAIR}")
-            pending += reversed([(f"{path}.{name}" if path else name, inner) for name, inner in part.items()])
-        elif isinstance(part, list):
-            pending += reversed([(f"{path}[{index}]", inner) for index, inner in enumerate(part)])
+    if (reason := _fault(value)) is not None:
+        return Unreadable("payload", reason)
+    path: list[Step] = []
+    within = [_parts(value)]
+    while within:
+        for step, part in within[-1]:
+            if (reason := _fault(part)) is not None:
+                return Unreadable(_written([*path, step]), reason)
+            if isinstance(part, dict | list):
+                path.append(step)
+                within.append(_parts(part))
+                break
+        else:
+            within.pop()
+            if path:
+                path.pop()
     return None
+
+
+def _fault(part: Any) -> str | None:
+    if isinstance(part, str) and _HALF_PAIR.search(part):
+        return HALF_PAIR
+    if isinstance(part, float) and not math.isfinite(part):
+        return NOT_FINITE
+    if isinstance(part, dict) and any(map(_HALF_PAIR.search, part)):
+        return f"has a field whose name {HALF_PAIR}"
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[Step, Any]]:
+    return iter(value.items()) if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+
+
+def _written(path: Sequence[Step]) -> str:
+    """Cut after PATH_CHARS_MAX: a path is as long as the sender likes, and is said in the error several times."""
+    written = ""
+    for step in path:
+        written += f"[{step}]" if isinstance(step, int) else f"{'.' if written else ''}{step[: PATH_CHARS_MAX + 1]}"
+        if len(written) > PATH_CHARS_MAX:
+            return f"{written[:PATH_CHARS_MAX]}…"
+    return written
 
 
 def _refuse(constant: str) -> Any:

@@ -265,15 +265,18 @@ def _closed_line(value: str) -> str:
     """What ends nothing, and what is nested deeper than DIRECTIONS_MAX, is dropped too."""
     kept: list[str] = []
     ends: list[str] = []
+    isolates = 0  # how many of them end one
     for char in value:
         if char in _CLOSED_BY:
             end = _CLOSED_BY[char] if len(ends) < DIRECTIONS_MAX else ""
             ends.append(end)
+            isolates += end == _POP_ISOLATE
             kept.append(char if end else "")
         elif char == _POP_EMBEDDING:
             kept.append(ends.pop() if ends and ends[-1] != _POP_ISOLATE else "")
         elif char == _POP_ISOLATE:
-            if _POP_ISOLATE in ends:
+            if isolates:
+                isolates -= 1
                 while ends.pop() != _POP_ISOLATE:  # the end of an isolate ends what began within it
                     pass
                 kept.append(char)

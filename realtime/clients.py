@@ -21,7 +21,8 @@ import time
 from aiohttp import web
 
 PYTHON_PACKETS_MAX = 16
-_NAMES_ITSELF = ("python", "dart")
+_PYTHON = re.compile(r"\bpython\b", re.IGNORECASE)
+_DART = re.compile(r"\bdart\b", re.IGNORECASE)
 _CLOCKS_DIFFER_MS = 3600 * 1000
 _BASE_36 = re.compile("[0-9a-z]{8}")
 
@@ -34,24 +35,26 @@ def keeps_offsets(request: web.Request) -> bool:
     said = request.query.get("recovery")
     if said is not None:
         return said == "1"
-    agent = request.headers.get("User-Agent", "").lower()
-    return not (_is_python(request) or _is_dart(request) or any(name in agent for name in _NAMES_ITSELF))
+    return not (_is_python(request) or _is_dart(request))
 
 
 def packets_at_most(request: web.Request) -> int | None:
     """In one answer to a poll: python-engineio's client takes more for an attack, and ends the connection."""
-    agent = request.headers.get("User-Agent", "").lower()
-    return PYTHON_PACKETS_MAX if _is_python(request) or "python" in agent else None
+    return PYTHON_PACKETS_MAX if _is_python(request) else None
 
 
 def _is_python(request: web.Request) -> bool:
     """python-engineio puts `transport` before `EIO`, behind whatever its user has in the address."""
+    if _PYTHON.search(request.headers.get("User-Agent", "")):
+        return True
     names = [part.partition("=")[0] for part in request.rel_url.raw_query_string.split("&")]
     return "EIO" in names and "transport" in names[: names.index("EIO")]
 
 
 def _is_dart(request: web.Request) -> bool:
     """Dart's client polls without `t`; if told to send one, it is the time. JavaScript's is partly random."""
+    if _DART.search(request.headers.get("User-Agent", "")):
+        return True
     t = request.query.get("t")
     if t is None:
         return request.query.get("transport") == "polling"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,11 +28,8 @@ class Json:
 
     @staticmethod
     def loads(text: str | bytes, **_: Any) -> Any:
-        """Raises ValueError for what is not JSON. What is, but cannot be used, is left in: see `find_unreadable`."""
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            return reading.read(text if isinstance(text, str) else text.decode())
+        """Raises ValueError for what is not JSON. What is, but cannot be used, is `Unreadable` in its place."""
+        return _read(text if isinstance(text, str) else text.decode(), msgspec.json.decode)
 
 
 class Packet(sio_packet.Packet):  # type: ignore[misc]
@@ -46,28 +44,26 @@ class Packet(sio_packet.Packet):  # type: ignore[misc]
         return super()._reconstruct_binary_internal(data, attachments)
 
 
-def read_event(text: str) -> list[Any]:
+def read_event(text: str) -> Any:
     """An event: its name, then its arguments, or `Unreadable` in their place. Raises ValueError for no JSON."""
+    return _read(text, _decode)
+
+
+def _read(text: str, decode: Callable[[str], Any]) -> Any:
     try:
-        return _decode(text)
+        return decode(text)
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        event = reading.read(text)
+        value = reading.read(text)
     except RecursionError:
         named = _NAME.match(text)
-        if named is None:
-            raise ValueError("an event without a name, nested too deeply to read") from None
-        return [reading.read(named[1]), Unreadable("payload", TOO_DEEP)]
-    return with_fault(event) if isinstance(event, list) else event
-
-
-def with_fault(event: list[Any]) -> list[Any]:
-    """The same event, its arguments replaced by `Unreadable` if there is something in them that cannot be used."""
-    for argument in event[1:]:
-        if (fault := find_unreadable(argument)) is not None:
-            return [event[0], fault]
-    return event
+        fault = Unreadable("payload", TOO_DEEP)
+        return [reading.read(named[1]), fault] if named is not None else fault
+    if not isinstance(value, list) or not value:
+        return find_unreadable(value) or value
+    fault_within = next(filter(None, map(find_unreadable, value[1:])), None)
+    return value if fault_within is None else [value[0], fault_within]
 
 
 class Dropped:

@@ -17,12 +17,12 @@ import socketio
 from socketio import packet as sio_packet
 
 from contract.errors import ParleyError, invalid
-from contract.reading import Unreadable, find_unreadable
+from contract.reading import TOO_DEEP, Unreadable
 from contract.registry import RESERVED_EVENTS
 from ops.logs import new_request_id
 from ops.metrics import ENGINE, RECOVERY
 from realtime import packets
-from realtime.codec import Dropped, Json, Packet, read_event, with_fault
+from realtime.codec import Dropped, Json, Packet, read_event
 from realtime.history import RETURN_S, History
 from realtime.inbox import Overlapping, Step
 from realtime.namespace import ConnectRefused, Incoming, Namespace, Reply
@@ -106,10 +106,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return self._connect(session, packet.namespace, packet.data)
         member = session.members.get(packet.namespace)
         if member is None:
-            if packet.kind == EVENT and packet.namespace in session.refused_again:
+            if packet.namespace not in session.refused_again:
+                raise ValueError("a packet before CONNECT")
+            if packet.kind == EVENT:
                 _refuse_event(session, packet)
-                return None
-            raise ValueError("a packet before CONNECT")
+            elif packet.kind == sio_packet.DISCONNECT:  # the official client says so though it was refused
+                session.refused_again = session.refused_again - {packet.namespace}
+            return None
         if packet.kind == sio_packet.DISCONNECT:
             self._leave(member, may_return=False)
             return None
@@ -134,7 +137,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         pkt = self.packet_class(encoded_packet=data)
         namespace = (pkt.namespace or "/").partition("?")[0]
         if pkt.packet_type == sio_packet.CONNECT:
-            if pkt.data is not None and not isinstance(pkt.data, dict):
+            if not isinstance(pkt.data, dict | Unreadable | None):
                 raise ValueError("CONNECT takes an object")
             return Incoming(pkt.packet_type, namespace, None, pkt.data)
         if pkt.packet_type > sio_packet.BINARY_ACK:
@@ -147,11 +150,11 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             if pkt.data is not None:
                 raise ValueError("DISCONNECT takes nothing")
         elif pkt.packet_type in (EVENT, sio_packet.BINARY_EVENT):
-            pkt.data = with_fault(_checked(pkt.data))
-        elif not isinstance(pkt.data, list):
+            pkt.data = _checked(pkt.data)
+        elif not isinstance(pkt.data, list | Unreadable):
             raise ValueError("an acknowledgement takes an array")
         if pkt.packet_type >= sio_packet.BINARY_EVENT:
-            if namespace not in session.members:
+            if namespace not in session.members and namespace not in session.refused_again:
                 raise ValueError("a packet before CONNECT")
             session.half = pkt if pkt.attachment_count <= ATTACHMENTS_MAX else Dropped(pkt)
             return None
@@ -170,6 +173,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             event = pkt.data
         except ValueError as error:  # a user's own object may look like a placeholder
             event = [name, Unreadable("payload", str(error))]
+        except RecursionError:
+            event = [name, Unreadable("payload", TOO_DEEP)]
         session.half = None
         kind = EVENT if pkt.packet_type == sio_packet.BINARY_EVENT else sio_packet.ACK
         return Incoming(kind, (pkt.namespace or "/").partition("?")[0], pkt.id, event)
@@ -187,8 +192,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             # The client has given the older one up and waits for this answer, whatever it will be.
             self._leave(older, may_return=False)
             session.refused_again = session.refused_again | {name}  # unless it is let in below
-        if (fault := find_unreadable(auth)) is not None:
-            error = invalid(f"auth.{fault.field}", fault.reason)
+        if isinstance(auth, Unreadable):
+            error = invalid(f"auth.{auth.field}", auth.reason)
             refusal = {"message": error.message, "data": error.body(new_request_id())}
             session.link.send(packets.refused(name, refusal))
             return

@@ -126,7 +126,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._respond(request, self._bad_request("Invalid transport"))
         if request.method not in ("GET", "POST", "OPTIONS"):
             return await self._respond(request, self._bad_request("Invalid method"))
-        if request.method == "POST" and session is not None and not session.upgraded and self._allowed(request):
+        if not self._allowed(request):  # not left to python-engineio, which logs and quotes even what is not text
+            origin = request.headers["Origin"].encode("utf-8", "backslashreplace").decode()
+            return await self._respond(request, self._bad_request(f"{origin} is not an accepted origin."))
+        if request.method == "POST" and session is not None and not session.upgraded:
             return await self._post(request, session)
         answer: web.StreamResponse = await super().handle_request(request)
         return answer

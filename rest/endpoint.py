@@ -84,7 +84,7 @@ class Rest:
     async def _admit(self, endpoint: Endpoint, request: web.Request) -> Call:
         client = Client(
             client_ip(request, self._trusted_proxies),
-            request.headers.get("User-Agent", "")[:256] or None,
+            _text(request.headers.get("User-Agent", ""))[:256] or None,
             REQUEST_ID.get(),
         )
         identity = await self._identify(endpoint, request) if endpoint.auth else None
@@ -138,6 +138,11 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
             raise invalid(name, "is given by the path")
         fields[name] = request.match_info[name]
     return parse_payload(endpoint.payload, fields, strict=endpoint.takes_body)
+
+
+def _text(header: str) -> str:
+    """Bytes that are not UTF-8 come as lone surrogates, which nothing can store."""
+    return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

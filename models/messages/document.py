@@ -28,6 +28,7 @@ until migration 1 has rebuilt all there is.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -52,6 +53,7 @@ BLOCK = 64
 VERSION = 2
 # Most blocks have a few hundred. An update on the embedded database takes 50 ms for every thousand.
 BLOCK_WORDS_MAX = 4_000
+LONG_CHARS = 500
 # In the first version no word, but the mark of blocks with `changed`.
 FIRST_CHANGED = "\0changed"
 
@@ -93,10 +95,10 @@ def block_id(conversation_id: str, number: int, version: int = VERSION) -> str:
     return f"{conversation_id}.{number}.{version}" if version > 1 else f"{conversation_id}.{number}"
 
 
-def adding(block: Document, messages: Sequence[Document]) -> Document | None:
+async def adding(block: Document, messages: Sequence[Document]) -> Document | None:
     """The update that gives a block the lines of messages that it lacks. None if it has them all."""
     there = {line["seq"] for line in block.get("lines", ())}
-    lines, tokens = _lines(message for message in messages if message["seq"] not in there)
+    lines, tokens = await lines_of(message for message in messages if message["seq"] not in there)
     if not lines:
         return None
     known = set(block.get("words", ()))
@@ -112,11 +114,11 @@ def adding(block: Document, messages: Sequence[Document]) -> Document | None:
     return update
 
 
-def rebuilt(
+async def rebuilt(
     conversation_id: str, messages: Sequence[Document], changing: Sequence[Document], marked_at: datetime | None
 ) -> Document:
     """The update that makes a block of what its messages, all of them, say now; with these marks left."""
-    lines, tokens = _lines(messages)
+    lines, tokens = await lines_of(messages)
     fields: Document = {"words": tokens[:BLOCK_WORDS_MAX], "lines": lines}
     optional: Document = {
         "more": len(tokens) > BLOCK_WORDS_MAX, "changing": list(changing),
@@ -131,14 +133,9 @@ def rebuilt(
     }
 
 
-def line(message: Document) -> Document:
-    """What a message says to search, which is nothing if it was deleted or is not one of text."""
-    pieces = said(message["text"]).pieces if message["kind"] == "text" else []
-    return {"seq": message["seq"], "words": pieces, "created_at": message["created_at"]}
-
-
-def _lines(messages: Iterable[Document]) -> tuple[list[Document], list[str]]:
-    """(lines, the distinct tokens that find them)."""
+async def lines_of(messages: Iterable[Document]) -> tuple[list[Document], list[str]]:
+    """(lines, the distinct tokens that find them). Messages that are not of text say nothing to search, nor do deleted
+    ones, whose text is gone. Between long texts others have their turn: one may take ten milliseconds."""
     lines: list[Document] = []
     tokens: dict[str, None] = {}
     for message in messages:
@@ -146,6 +143,8 @@ def _lines(messages: Iterable[Document]) -> tuple[list[Document], list[str]]:
             pieces, found = said(message["text"])
             lines.append({"seq": message["seq"], "words": pieces, "created_at": message["created_at"]})
             tokens.update(dict.fromkeys(found))
+            if len(message["text"]) > LONG_CHARS:
+                await asyncio.sleep(0)
     return lines, list(tokens)
 
 

@@ -35,7 +35,7 @@ class Rebuilding:
             messages = await self._store.range(conversation_id, number * BLOCK, (number + 1) * BLOCK)
             left = [*_left(before, done), *carried]
             at = now() if carried or before is None else before.get("marked_at")
-            if await self._blocks.write(key, before, rebuilt(conversation_id, messages, left, at)):
+            if await self._blocks.write(key, before, await rebuilt(conversation_id, messages, left, at)):
                 return
         raise ParleyError("conflict")
 

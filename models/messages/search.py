@@ -24,8 +24,8 @@ from contract.errors import invalid
 from contract.types import parse_time
 from models.context import Context
 from models.conversations.actions import Conversations
-from models.conversations.document import to_message
-from models.messages.document import VERSION, line, message_id
+from models.conversations.document import id_of, to_message
+from models.messages.document import VERSION, lines_of, message_id
 from models.messages.firstwords import first_words
 from models.messages.store import MessageStore, WordStore
 from models.messages.words import QUERY_WORDS_MAX, Query, parse
@@ -120,12 +120,12 @@ class Search:
                 following = place
                 break
         ids = [message_id(hit.conversation_id, hit.seq) for hit in picked]
-        found = {
-            message_id(message["conversation_id"], message["seq"]): to_message(message)
-            for message in await self._store.find_many(ids)
-            if wanted.query.matches(line(message)["words"])
-        }
-        items = [found[identifier] for identifier in ids if identifier in found]
+        items: list[chat.Message] = []
+        found = {id_of(message): message for message in await self._store.find_many(ids)}
+        for message in [found[identifier] for identifier in ids if identifier in found]:
+            lines, _ = await lines_of([message])
+            if any(wanted.query.matches(said["words"]) for said in lines):
+                items.append(to_message(message))
         return chat.MessageList(items=items, next_cursor=following.encode() if following is not None else None)
 
     async def _hits(self, wanted: Wanted, batch: list[Document]) -> list[Hit]:
@@ -166,7 +166,8 @@ class Search:
         others = await self._store.range(conversation_id, stored, last) if last > stored else []
         if looked := [message_id(conversation_id, seq) for seq in again if seq <= stored]:
             others += await self._store.find_many(looked)
-        return lines + [said for said in map(line, others) if wanted.query.matches(said["words"])]
+        said_by_others, _ = await lines_of(others)
+        return lines + [said for said in said_by_others if wanted.query.matches(said["words"])]
 
 
 def _has_all(words: list[str], wanted: Wanted) -> bool:

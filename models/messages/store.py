@@ -155,7 +155,7 @@ class WordStore:
             some = waiting[:BLOCKS_AT_ONCE]
             fields = {"words": 1, "revision": 1, "more": 1, "lines.seq": 1}
             seen = {found["_id"]: found for found in await self._find({"_id": {"$in": some}}, fields)}
-            updates = {key: adding(seen.get(key, {}), blocks[key]) for key in some}
+            updates = {key: await adding(seen.get(key, {}), blocks[key]) for key in some}
             refused = await self._write(
                 {key: _update(key, seen.get(key), update) for key, update in updates.items() if update is not None}
             )

@@ -23,6 +23,8 @@ import regex
 
 # Of a text, before and after folding; what comes later is not found.
 CHARS_MAX = 10_000
+# Of what compatibility forms are taken apart to: Hangul becomes three times as long, and one sign of Arabic eighteen.
+_APART_MAX = 4 * CHARS_MAX
 # Of one message. A text of CHARS_MAX in a language with spaces has about half as many.
 WORDS_MAX = 2_000
 WORD_CHARS_MAX = 64
@@ -97,8 +99,9 @@ class Query(NamedTuple):
 
 def fold(text: str) -> str:
     if text.isascii():
-        return text.lower()
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+        return text[:CHARS_MAX].lower()
+    apart = unicodedata.normalize("NFKD", text[:CHARS_MAX])[:_APART_MAX]
+    folded = unicodedata.normalize("NFKD", apart.casefold())
     for spelled, letter in _KEPT.items():
         folded = folded.replace(spelled, letter)
     folded = _IGNORED.sub("", folded).translate(_LETTERS)
@@ -107,7 +110,7 @@ def fold(text: str) -> str:
 
 
 def said(text: str) -> Said:
-    folded = fold(text[:CHARS_MAX])
+    folded = fold(text)
     runs: list[str] = []
     if folded.isascii():
         words = _ASCII_WORD.findall(folded)
@@ -129,7 +132,7 @@ def parse(text: str) -> Query | None:
     words: dict[str, None] = {}
     runs: dict[str, None] = {}
     count = 0
-    for chunk in fold(text[:CHARS_MAX]).split():
+    for chunk in fold(text).split():
         found = _pieces(chunk)
         count += bool(found)
         for run, word in found:

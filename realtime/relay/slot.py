@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ RIVAL_S = 0.2
 NODES_MAX = 64
 # The nodes that are known; those of the slot that they name; and once more, if the slot has just moved there.
 ROUNDS = 3
+
+_EPOCH = re.compile(r"^cluster_my_epoch:(\d{1,20})\s*$", re.MULTILINE)
 
 Address = tuple[str, int]
 
@@ -78,7 +81,7 @@ class SlotPool(ConnectionPool):
 
 def _address(host: str) -> Address:
     name, _, port = host.rpartition(":") if ":" in host else (host, "", str(PORT))
-    return name, int(port)
+    return name.strip("[]"), int(port)
 
 
 class Owner:
@@ -154,13 +157,15 @@ class Owner:
             identity, info, slots = [await node.read_response() for _ in range(3)]
         finally:
             await node.disconnect(nowait=True)
-        epoch = next(line for line in _text(info).splitlines() if line.startswith("cluster_my_epoch:"))
+        epoch = _EPOCH.search(_text(info))
+        if epoch is None:
+            raise ValueError("CLUSTER INFO has no cluster_my_epoch")
         for first, last, *nodes in slots:
             if first <= self._slot <= last:
                 # A node that does not know its own name, or must not tell it, is where it was asked.
                 named = [(_text(host) or address[0], int(port)) for host, port, *_ in nodes]
                 claims = _text(nodes[0][2]) == _text(identity)
-                return _Answer(address, claims, int(epoch.partition(":")[2]), named)
+                return _Answer(address, claims, int(epoch[1]), named)
         return _Answer(address, False, 0, [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import bson
@@ -213,14 +214,36 @@ def test_hostile_text_comes_to_few_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mixed", "all of Han", "rare Han", "letters", "short words", "long words"])
-def test_a_block_of_the_longest_messages_stays_far_below_the_limit(name: str) -> None:
+async def test_a_block_of_the_longest_messages_stays_far_below_the_limit(name: str) -> None:
     message = draft("u_1", "c", "text", HOSTILE[name], now())
     messages = [placed("c_1", seq, message) for seq in range(1, BLOCK + 1)]
     changing = [{"seq": seq, "mark": "mark_0123456789abcdef01234567"} for seq in range(1, BLOCK + 1)]
-    block: Document = rebuilt("c_1", messages, changing, now())["$set"]
+    block: Document = (await rebuilt("c_1", messages, changing, now()))["$set"]
     assert len(bson.encode({"_id": "c_0123456789abcdef01234567.0.2", **block})) < 6_000_000
     assert len(block["words"]) <= BLOCK_WORDS_MAX
-    assert adding(block, messages) is None
-    update = adding({"words": block["words"], "lines": []}, messages)
+    assert await adding(block, messages) is None
+    update = await adding({"words": block["words"], "lines": []}, messages)
     assert update is not None
     assert len(update["$push"]["words"]["$each"]) + len(block["words"]) <= BLOCK_WORDS_MAX
+
+
+async def test_others_have_their_turn_between_long_texts() -> None:
+    """A block of Chinese takes a third of a second, which nobody is to wait for."""
+    message = draft("u_1", "c", "text", "\ufdfa" * CHARS_MAX, now())
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await rebuilt("c_1", [placed("c_1", seq, message) for seq in range(1, 9)], [], None)
+    task.cancel()
+    assert turns >= 8
+
+
+def test_one_sign_that_stands_for_many_is_not_taken_apart_without_end() -> None:
+    assert len(fold("\ufdfa" * CHARS_MAX)) == CHARS_MAX
+    assert len(fold("가" * CHARS_MAX)) == CHARS_MAX

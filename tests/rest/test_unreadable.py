@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from urllib.parse import urlsplit
 
 import pytest
@@ -68,3 +69,33 @@ async def test_a_key_that_is_no_text_is_refused(crowd: Crowd, url: str, key: byt
     writer.close()
     assert answer.startswith(b"HTTP/1.1 422"), answer
     assert b'"field":"Idempotency-Key"' in answer
+
+
+HEADERS = ["Authorization", "Cookie", "X-CSRF-Token", "User-Agent", "X-Request-Id", "X-Forwarded-For", "Origin"]
+HEADERS += ["Accept", "Accept-Encoding", "Content-Type", "If-None-Match", "Access-Control-Request-Headers", "Host"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("value", [b"\xff", b"Bearer caf\xe9", b"parley_access=\xff", b"\xed\xa0\xbd"])
+async def test_a_header_that_is_no_text_is_not_an_error_of_ours(
+    crowd: Crowd, url: str, header: str, value: bytes
+) -> None:
+    """A person may register and log in with it, or is refused; the second time is as the first."""
+    email = f"{header.lower()}.{value.hex()}@example.test"
+    account = {"email": email, "password": "correct horse battery", "name": "Ada"}
+    known = await crowd.account()
+    requests = [("GET", "/api/v1/auth/me", {}), ("POST", "/api/v1/auth/register", account)]
+    requests += [("POST", "/api/v1/auth/login", account), ("POST", "/api/v1/auth/refresh", {"refresh_token": "x"})]
+    for method, path, body in requests:
+        content = json.dumps({name: body[name] for name in body if path.endswith("register") or name != "name"})
+        lines = {b"Host": b"x", b"Connection": b"close", b"Content-Type": b"application/json"}
+        lines |= {b"Content-Length": str(len(content)).encode()}
+        lines |= {b"Authorization": f"Bearer {known.access_token}".encode()} if method == "GET" else {}
+        lines |= {header.encode(): value}
+        head = b"".join(b"%b: %b\r\n" % line for line in lines.items())
+        target = urlsplit(url)
+        reader, writer = await asyncio.open_connection(target.hostname, target.port)
+        writer.write(f"{method} {path} HTTP/1.1\r\n".encode() + head + b"\r\n" + content.encode())
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+        assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer

@@ -131,3 +131,9 @@ async def test_dart_in_a_browser_with_websocket_first_has_to_say_so(place: Place
     """It writes the same as the official client there."""
     async with Raw(place.url, "&recovery=0", BROWSER) as raw:
         assert len(await event(place, raw)) == 2
+
+
+async def test_a_name_that_only_sounds_like_one_of_them(place: Place) -> None:
+    async with Raw(place.url, headers={"User-Agent": "Pythonista/2 Dartmouth/1 CFNetwork"}) as raw:
+        answer = await raw.connect("/chat", place.ada.access_token)
+        assert "pid" in json.loads(answer.removeprefix("40/chat,"))

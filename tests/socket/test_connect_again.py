@@ -144,6 +144,25 @@ async def test_with_another_users_token(place: Place, raw: Raw) -> None:
     assert await heard(raw, 3) == []
 
 
+@pytest.mark.parametrize(
+    "packets",
+    [
+        ["41/chat,"],  # the official client's disconnect() after it was refused
+        ['43/chat,1["x"]'],
+        ['451-/chat,["chat:list",{"_placeholder":true,"num":0}]', b"x"],
+        ['42/chat,["chat:list",{}]', "41/chat,"],
+    ],
+    ids=["a disconnect", "an acknowledgement", "a binary event", "an event and a disconnect"],
+)  # fmt: skip
+async def test_what_follows_a_refusal_ends_nothing_else(place: Place, raw: Raw, packets: list[str | bytes]) -> None:
+    refusal(await raw.connect("/chat", "no token"), "/chat")
+    for packet in packets:
+        await raw.send(packet)
+    assert (await raw.ask("/system", "notification:list", {}))["ok"]
+    ids(await raw.connect("/chat", place.ada.access_token))
+    assert await heard(raw, 3) == []
+
+
 async def test_alone_with_another_users_token(place: Place) -> None:
     """The connection is theirs from there on."""
     async with Crowd(place.url).rest as rest:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.socket.protocol import Place, Polling, refusal
-from tests.support import Raw
+from tests.support import PATIENCE_S, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,3 +123,66 @@ async def test_a_connect_is_refused_by_itself(place: Place, name: str) -> None:
         assert error["details"][0]["field"] == f"auth.{name}"
         assert (await raw.connect("/chat", place.ada.access_token)).startswith("40/chat,")
         assert (await raw.ask("/offers", "offer:list", {}))["ok"]
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("depth", [200, 400, 990, 3_000, DEEP])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        '451-/chat,3["chat:list",{deep},{{"_placeholder":true,"num":0}}]',
+        '42/chat,3["chat:list",{deep}]',
+        '42/chat,3["chat:list",{{"a":{deep}}}]',
+        '42/chat?a=b,3["chat:list",{deep}]',
+        '42/chat,3000000000000000["chat:list",{deep}]',
+        '43/chat,3[{deep}]',
+        '43/chat,3["x",{deep}]',
+    ],
+    ids=["binary", "an event", "an object", "with a query", "a long number", "an acknowledgement", "a second answer"],
+)  # fmt: skip
+async def test_nested_deeply(place: Place, depth: int, packet: str) -> None:
+    async with Raw(place.url) as raw:
+        await raw.connect("/chat", place.ada.access_token)
+        await raw.connect("/offers", place.ada.access_token)
+        await raw.send(packet.format(deep=nested(depth)))
+        if packet.startswith("45"):
+            await raw.send(b"bytes")
+        if not packet.startswith("43"):
+            frame = await raw.receive() or "closed"
+            assert '"validation_failed"' in frame, frame
+        assert (await raw.ask("/chat", "chat:list", {}))["ok"]
+        assert (await raw.ask("/offers", "offer:list", {}))["ok"]
+
+
+@pytest.mark.parametrize("depth", [200, 990, 3_000, DEEP])
+async def test_a_connect_nested_deeply(place: Place, depth: int) -> None:
+    """What it has beyond what it must have is not looked at, as long as it can be read."""
+    async with Raw(place.url) as raw:
+        await raw.connect("/offers", place.ada.access_token)
+        await raw.send(f'40/chat,{{"token":"{place.ada.access_token}","a":{nested(depth)}}}')
+        frame = await raw.receive() or "closed"
+        assert frame.startswith("40/chat,") or refusal(frame, "/chat")["code"] == "validation_failed"
+        assert depth < DEEP or frame.startswith("44/chat,")
+        assert (await raw.ask("/offers", "offer:list", {}))["ok"]
+
+
+async def test_a_long_path_is_not_said_in_full(place: Place) -> None:
+    async with Raw(place.url) as raw:
+        await raw.connect("/chat", place.ada.access_token)
+        await raw.send('42/chat,3["chat:list",{"' + "A" * 100_000 + '":[0,1e999]}]')
+        frame = await raw.receive() or "closed"
+        assert '"validation_failed"' in frame
+        assert len(frame) < 2_000
+
+
+async def test_an_origin_that_is_no_text(place: Place) -> None:
+    target = urlsplit(place.url)
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    writer.write(b"Origin: http://\xff\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400"), answer
