@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import itertools
 import signal
 import socket
@@ -47,6 +48,7 @@ class Formation:
         self._slots: list[Slot] = []
         self._stopping = asyncio.Event()
         self._rolling: asyncio.Task[None] | None = None
+        self._started = False
         self._in_terminal = sys.stdin.isatty()
 
     async def run(self) -> int:
@@ -61,6 +63,7 @@ class Formation:
             slot.start()
         try:
             await self._all_ready()
+            self._started = True
             if not self._stopping.is_set():
                 put(f"parley listening on {self._url}\n".encode())
             await self._stopping.wait()
@@ -71,7 +74,10 @@ class Formation:
             say("draining")
             for one in itertools.chain(*self._sockets):
                 one.close()  # a connection that comes now is refused, not left in a queue until the end
-            drained = await asyncio.gather(*[slot.stop() for slot in self._slots])
+            drained = await asyncio.gather(*[slot.stop() for slot in self._slots], return_exceptions=True)
+        for one_drained in drained:
+            if isinstance(one_drained, BaseException):  # only now: what the others use stays until they have drained
+                raise one_drained
         return 0 if all(drained) else 1
 
     def _make_slots(self, shared: dict[str, str]) -> None:
@@ -114,6 +120,8 @@ class Formation:
         """Someone asks for a rolling restart, or the terminal that this runs in was closed."""
         if self._in_terminal and not sys.stdin.isatty():
             self._stopping.set()
+        elif not self._started:
+            say("is starting still, with the code there is; nothing is restarted")
         elif self._rolling is not None and not self._rolling.done():
             say("is restarting already")
         else:
@@ -135,7 +143,9 @@ def run(settings: configuration.Settings, count: int) -> int:
     try:
         sockets = listen(host, settings.port, count)
     except OSError as error:
-        raise FormationError(f"{error.strerror}: {host}:{settings.port}; choose another PORT") from None
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        advice = "; choose another PORT" if taken else ""
+        raise FormationError(f"{error.strerror}: {host}:{settings.port}{advice}") from None
     port = sockets[0][0].getsockname()[1]
 
     def prepare() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 
@@ -68,7 +69,9 @@ class Slot:
         return self.ready.is_set()
 
     async def _hand_over(self, old: Child) -> bool:
-        successor = self._successor = await Child.start(*self._make)
+        successor = self._successor = await self._begin()
+        if successor is None:
+            return False
         if await successor.gets_ready(START_MAX_S):
             await old.drain(self._stop_within_s)
             return True
@@ -87,30 +90,40 @@ class Slot:
             await self._task
         return all(child.left_well for child in children)
 
+    async def _begin(self) -> Child | None:
+        """None if the system does not give it a process, or its program cannot be run just now."""
+        try:
+            return await Child.start(*self._make)
+        except (OSError, subprocess.SubprocessError) as error:
+            say(f"{self.name} has no process: {error}")
+            return None
+
     async def _keep(self) -> None:
-        """Starts a process, and starts one again whenever it ends."""
+        """Starts a process, and starts one again whenever it ends, or could not be started."""
         failures, ever_ready = 0, False
         while not self._stopping.is_set():
-            if (child := self._successor) is None:
-                child = await Child.start(*self._make)
-            self._child, self._successor = child, None
-            if self._stopping.is_set():
-                await child.drain(self._stop_within_s)
-            await asyncio.wait([child.ended])
-            self._child = None
-            ever_ready = ever_ready or child.was_ready or child.told_to_go
+            child = self._successor or await self._begin()
+            if child is not None:
+                self._child, self._successor = child, None
+                if self._stopping.is_set():
+                    await child.drain(self._stop_within_s)
+                await asyncio.wait([child.ended])
+                self._child = None
+                ever_ready = ever_ready or child.was_ready or child.told_to_go
             if self._stopping.is_set():
                 return
+            how = child.how() if child is not None else "could not be started"
             if not ever_ready:
-                say(f"{self.name} {child.how()} before it was ready")
+                say(f"{self.name} {how} before it was ready")
                 self.failed.set()
                 return
-            if child.told_to_go or self._successor is not None:
+            if child is not None and (child.told_to_go or self._successor is not None):
                 if not child.left_well:
-                    say(f"{self.name} {child.how()}")
+                    say(f"{self.name} {how}")
                 continue
-            failures = 0 if time.monotonic() - child.started > STEADY_S else failures + 1
+            lasted = child is not None and time.monotonic() - child.started > STEADY_S
+            failures = 0 if lasted else failures + 1
             pause_s = min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** max(0, failures - 1))
-            say(f"{self.name} {child.how()}; it is started again in {pause_s:g} s")
+            say(f"{self.name} {how}; it is started again in {pause_s:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
