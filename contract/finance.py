@@ -156,7 +156,8 @@ class GetStatement(Payload, rename={"from_": "from"}):
 class Pay(Payload):
     """`method` names a payment provider, or is `balance`: then it is paid from the credit balance at once.
 
-    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is.
+    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is
+    (`available`), and why: `owed`, `pending`, `pending_until` and, for `balance`, `balance`.
     """
 
     client_id: ClientId

@@ -667,7 +667,8 @@ export interface PasswordChange {
 
 /** `method` names a payment provider, or is `balance`: then it is paid from the credit balance at once.
 
-    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is. */
+    At most what is owed can be paid, less what pending payments pay already: `amount_exceeded` says how much that is
+    (`available`), and why: `owed`, `pending`, `pending_until` and, for `balance`, `balance`. */
 export interface Pay {
   client_id: string;
   amount: PositiveMoney;

@@ -23,6 +23,7 @@ from typing import Any
 from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
+from contract.types import format_time
 from models.context import Context, now, require_administrator
 from models.jobs.actions import Jobs
 from models.ledger.actions import Ledger
@@ -109,11 +110,17 @@ class Payments:
             raise ParleyError("too_many_pending", details=details)
         account = await self._ledger.account(_payable(wanted), session)
         coming = sum(payment["amount"] for payment in pending if payment["currency"] == wanted["currency"])
-        left = max(0, account["debits_posted"] - account["credits_posted"] - coming)
+        owed = max(0, account["debits_posted"] - account["credits_posted"])
+        left = max(0, owed - coming)
+        why: dict[str, Any] = {"owed": owed, "pending": coming}
         if wanted["method"] == BALANCE:
-            left = min(left, spendable(await self._ledger.account(_source(wanted), session)))
+            why["balance"] = spendable(await self._ledger.account(_source(wanted), session))
+        left = min(left, why.get("balance", left))
         if wanted["amount"] > left:
-            raise ParleyError("amount_exceeded", details={"available": left, "currency": wanted["currency"]})
+            ends = [end_of(payment) for payment in pending if payment["currency"] == wanted["currency"]]
+            if ends:
+                why["pending_until"] = format_time(min(ends))
+            raise ParleyError("amount_exceeded", details={"available": left, "currency": wanted["currency"], **why})
 
     async def _start(self, payment: Document) -> Document:
         """If the provider fails, the payment stays as it is, and a repeat asks again."""
@@ -126,10 +133,16 @@ class Payments:
             current = await self._require(payment["_id"], session)
             if current["status"] != "pending" or current["reference"] is not None:
                 return current
+            if _lapsed(current, now()):  # it counts no more, and another may have begun: it does not come back
+                ended = {"reference": started.reference, "status": "expired", "updated_at": now()}
+                return await self._change(current, ended, session)
             await self._jobs.add(EXPIRE, {"payment_id": payment["_id"]}, session, end)
             return await self._change(current, fields, session)
 
-        return await self._database.transact(work)
+        payment = await self._database.transact(work)
+        if payment["status"] == "expired":
+            await self._tell(payment, None)
+        return payment
 
     async def _require(self, identifier: str, session: Transaction | None = None) -> Document:
         payment = await self._store.find(identifier, session)

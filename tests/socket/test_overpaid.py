@@ -18,7 +18,7 @@ from models.payments.actions import PENDING_MAX
 from providers.payments import Charge, Started
 from tests.socket.test_finance import Desk
 from tests.socket.test_offers import FINANCE, item, refused
-from tests.support import Heard
+from tests.support import PATIENCE_S, Heard
 
 from .test_finance import desk as desk
 
@@ -63,7 +63,14 @@ class Shop:
     name = "shop"
     broken = True
 
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
     async def start(self, charge: Charge) -> Started:
+        self.asked.set()
+        await self.answers.wait()
         if self.broken:
             raise ParleyError("unavailable", "The shop is closed.")
         return Started(f"shop-{charge.id}", "https://shop.test/pay")
@@ -78,16 +85,19 @@ def shop(desk: Desk) -> Shop:
 
 async def test_pending_payments_count_against_what_is_owed(desk: Desk) -> None:
     first = (await desk.pay(600, "one"))["payment"]
-    assert await refused("amount_exceeded", desk.pay(600, "two")) == {"available": 400, "currency": "USD"}
+    assert await refused("amount_exceeded", desk.pay(600, "two")) == {
+        "available": 400, "currency": "USD", "owed": 1_000, "pending": 600, "pending_until": first["expires_at"]
+    }  # fmt: skip
     assert (await desk.pay(600, "one"))["payment"] == first  # a repeat is no second payment
     await desk.pay(400, "three")
     assert (await desk.pay(600, "one"))["duplicate"] is True
     for amount in (600, 1):
         assert await refused("amount_exceeded", desk.pay(amount, f"more-{amount}")) == {
-            "available": 0, "currency": "USD"
+            "available": 0, "currency": "USD", "owed": 1_000, "pending": 1_000, "pending_until": first["expires_at"]
         }  # fmt: skip
     await desk.confirm(first["id"])
-    assert await refused("amount_exceeded", desk.pay(1, "even more")) == {"available": 0, "currency": "USD"}
+    left = await refused("amount_exceeded", desk.pay(1, "even more"))
+    assert (left["available"], left["owed"], left["pending"]) == (0, 400, 400)
     assert await stands(desk) == (400, 0, 1_100)
 
 
@@ -149,6 +159,26 @@ async def test_a_provider_that_fails_can_be_asked_again_and_blocks_nothing_for_l
     assert await stands(desk) == (1_000, 0, 500)
 
 
+async def test_a_payment_that_lapsed_while_its_provider_was_asked_does_not_come_back(desk: Desk, shop: Shop) -> None:
+    """Another may have begun meanwhile, and both would be of more than is owed."""
+    heard = Heard(desk.ben, "finance:payment")
+    shop.broken = False
+    shop.answers.clear()
+    body = {"client_id": "slow", "amount": {"amount": 1_000, "currency": "USD"}, "method": "shop"}
+    asking = desk.call("POST", "/api/v1/finance/payments", body, token=desk.ben.account.access_token)
+    slow = asyncio.create_task(asking)
+    await asyncio.wait_for(shop.asked.wait(), PATIENCE_S)
+    over = {"$set": {"expires_at": now() - timedelta(seconds=1)}}
+    await desk.server.database.collection("payments").update_one({"reference": None}, over)
+    await desk.pay(1_000, "fresh")
+    shop.answers.set()
+    payment = (await slow).body
+    assert (payment["status"], payment["checkout_url"], payment["expires_at"]) == ("expired", None, None)
+    assert (await heard.wait("finance:payment"))["payment"] == payment
+    assert await desk.pay(1_000, "slow", method="shop") == {"payment": payment, "duplicate": True}
+    assert (await refused("amount_exceeded", desk.pay(1, "more")))["pending"] == 1_000
+
+
 async def test_there_are_only_so_many_pending_payments(desk: Desk) -> None:
     payments = [(await desk.pay(1, f"p{n}"))["payment"] for n in range(PENDING_MAX)]
     details = await refused("too_many_pending", desk.pay(1, "one more"))
@@ -170,7 +200,8 @@ async def test_what_earlier_versions_let_begin_is_booked_and_the_rest_is_the_buy
         for n in range(3)
     ]  # fmt: skip
     await desk.server.database.collection("payments").insert_many(planted)
-    assert await refused("amount_exceeded", desk.pay(1, "more")) == {"available": 0, "currency": "USD"}
+    left = await refused("amount_exceeded", desk.pay(1, "more"))
+    assert (left["available"], left["owed"], left["pending"]) == (0, 1_000, 3_000)
     answers = await asyncio.gather(*[desk.confirm(str(one["_id"])) for one in planted * 2])
     assert {answer.body["status"] for answer in answers} == {"succeeded"}
     assert await stands(desk) == (0, 2_000, 1_500)
@@ -187,7 +218,7 @@ async def test_what_is_given_back_after_it_was_paid_is_there_to_pay_with(desk: D
     assert (line["side"], line["owed"], line["transfer"]["about"]) == ("credit", -400, {"transfer_id": refund["id"]})
     # A later debt is not settled by itself, and the balance is not credit.
     assert await refused("amount_exceeded", desk.pay(1, "early", method="balance")) == {
-        "available": 0, "currency": "USD"
+        "available": 0, "currency": "USD", "owed": 0, "pending": 0, "balance": 400
     }  # fmt: skip
     await refused("credit_limit_exceeded", desk.step(desk.ben, await desk.offer(items=[item(1_501, 1)]), "accept"))
     accepted = await desk.step(desk.ben, await desk.offer(items=[item(700, 1)]), "accept")
