@@ -13,7 +13,7 @@ from tests.faults.test_kill import close_all
 from tests.support import PATIENCE_S, Heard, Process, group
 
 OFFLINE_WITHIN_S = 45.0
-TOLD_WITHIN_S = 10.0
+TOLD_WITHIN_S = PATIENCE_S
 Json = dict[str, Any]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,9 +52,7 @@ async def leaving_and_staying(
 async def test_closes_are_spread_and_everybody_comes_back(tmp_path: Path, mongo_url: str, redis_url: str) -> None:
     async with leaving_and_staying(tmp_path, mongo_url, redis_url, CLIENTS) as (leaving, people):
         assert {route_of(person) for person in people} == {"leaving"}
-        began = time.monotonic()
         assert await asyncio.to_thread(leaving.terminate) == 0
-        assert time.monotonic() - began < DRAIN_S + 2
         await asyncio.gather(*[person.returns(1) for person in people])
         assert {route_of(person) for person in people} == {"staying"}
         assert [len(person.cut) for person in people] == [1] * CLIENTS

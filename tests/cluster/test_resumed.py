@@ -23,7 +23,7 @@ from realtime.relay import relay
 from server import Server
 from settings import Settings
 from tests.cluster.relays import cut_off
-from tests.support import Crowd, serving, until
+from tests.support import PATIENCE_S, Crowd, serving, until
 
 NOWHERE = 1
 
@@ -161,7 +161,7 @@ async def test_whom_nobody_has_is_known_at_once_though_a_worker_is_there(
     await until(lambda: all(len(server.adapter._relay.peers) == 3 for server in scene.servers))  # type: ignore[union-attr]
     elsewhere = scene.servers[0].sio.recovery.elsewhere
     assert elsewhere is not None
-    assert await asyncio.wait_for(elsewhere.find("nobody", "/chat", "u_nobody"), 10) is None
+    assert await asyncio.wait_for(elsewhere.find("nobody", "/chat", "u_nobody"), PATIENCE_S) is None
     await worker.stop()
 
 

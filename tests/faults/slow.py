@@ -10,6 +10,8 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support import PATIENCE_S
+
 TEXT, BINARY, CLOSE = 1, 2, 8
 RECEIVE_BYTES = 4_096
 
@@ -92,7 +94,7 @@ class SlowReader:
             assert await self._more(), "the server has gone without a close frame"
 
     async def _more(self) -> bool:
-        data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65_536), 10)
+        data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65_536), PATIENCE_S)
         self._buffer += data
         return bool(data)
 

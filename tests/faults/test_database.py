@@ -18,9 +18,9 @@ from pymongo.errors import CursorNotFound
 from bench.clients import CommandError, Person
 from storage.mongo import Database, as_parley_error
 from tests.faults.test_kill import close_all
-from tests.support import Crowd, Process
+from tests.support import PATIENCE_S, Crowd, Process
 
-ANSWER_S = 15.0
+ANSWER_S = PATIENCE_S
 Json = dict[str, Any]
 
 

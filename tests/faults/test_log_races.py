@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect, NetworkTimeout
 from bench.clients import CommandError
 from models.conversations import moving
 from server import Server
-from tests.support import Crowd, Heard, direct, group
+from tests.support import PATIENCE_S, Crowd, Heard, direct, group
 
 Json = dict[str, Any]
 
@@ -94,7 +94,7 @@ async def test_a_durable_message_is_acknowledged_once_and_well_though_its_neighb
             "chat:send", {**place, "client_id": name, "text": name}, namespace="/chat",
             callback=lambda answer, name=name: answers.append((name, answer["ok"])),
         )  # fmt: skip
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(answers) < len(names):
             await asyncio.sleep(0.01)
     monkeypatch.setattr(messages, "find_sent", original_find)

@@ -21,7 +21,7 @@ from server import Server
 from settings import Settings
 from tests.faults.slow import SlowReader
 from tests.socket.protocol import Polling
-from tests.support import Crowd, Heard, serving, until
+from tests.support import PATIENCE_S, Crowd, Heard, serving, until
 
 Json = dict[str, Any]
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -101,7 +101,7 @@ def talking(run: Run, settings: Settings, mongo_url: str, story: Callable[[Talk]
         async with serving(settings, mongo_url) as (server, url):
             crowd = Crowd(url)
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(3 * PATIENCE_S):
                     await story(await Talk(server, url, crowd).begin())
             finally:
                 await crowd.close()

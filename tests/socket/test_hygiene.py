@@ -46,9 +46,8 @@ async def test_a_peer_that_closes_and_does_not_read_is_cut_off(monkeypatch: pyte
                 link.write(b"\x82\x7e\xff\xff" + bytes(65_535))
             await slow._frame(CLOSE, b"\x03\xe8")
             await until(lambda: link._closing)
-            await until(lambda: slow.sid not in place.eio.sockets, 3)
-            await asyncio.sleep(1)
-            assert link.transport is None, "its session has ended, its connection and what waits for it have not"
+            await until(lambda: slow.sid not in place.eio.sockets)
+            await until(lambda: link.transport is None)  # with its session its connection ends, and what waits for it
 
 
 async def test_a_malformed_post_of_a_session_that_ends_meanwhile_is_refused() -> None:
