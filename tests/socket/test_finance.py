@@ -125,7 +125,7 @@ async def test_a_hold_with_an_end_is_released_by_itself(desk: Desk, clock: Clock
 
 async def test_what_cannot_be_paid(desk: Desk) -> None:
     details = await refused("amount_exceeded", desk.pay(1_001))
-    assert details == {"available": 1000, "currency": "USD"}
+    assert details == {"available": 1_000, "currency": "USD", "owed": 1_000, "pending": 0}
     await refused("validation_failed", desk.pay(1, method="barter"))
     await refused("validation_failed", desk.pay(0))
     await desk.pay(10)
