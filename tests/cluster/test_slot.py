@@ -11,7 +11,7 @@ import pytest
 from ops import slot as slots
 from ops.child import Kind
 from ops.slot import Slot
-from tests.support import until
+from tests.support import PATIENCE_S, until
 
 SERVE = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready', flush=True)"
 KIND = Kind(("-c", f"{SERVE}; signal.pause()"), b"ready")
@@ -100,4 +100,4 @@ async def test_told_to_stop_while_there_is_none(system: System) -> None:
     await slot.ready.wait()
     system.refusals = 1_000_000
     await ended(slot)
-    await asyncio.wait_for(slot.stop(), 10)
+    await asyncio.wait_for(slot.stop(), PATIENCE_S)
