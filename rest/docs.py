@@ -6,10 +6,13 @@ only serves the OpenAPI 3.0 document that is made from the contract.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import hashlib
 import html
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,7 @@ class ContractSpec(AiohttpApiSpec):  # type: ignore[misc]
 
     def register(self, app: web.Application, in_place: bool = False) -> None:
         """Only serves: the stock one collects marshmallow schemas and keeps them under plain string keys."""
-        document = msgspec.json.encode(openapi.document())
-
-        async def serve(_: web.Request) -> web.Response:
-            return web.Response(body=document, content_type="application/json")
-
-        app.router.add_get(self.url, serve)
+        app.router.add_get(self.url, _serve(_openapi_json, "application/json"))
         self._add_swagger_web_page(app, self.static_path, self.swagger_path)
 
     def _add_swagger_web_page(self, app: web.Application, static_path: str, view_path: str) -> None:
@@ -71,25 +69,39 @@ def _hashes(page: str) -> str:
 
 def add_docs(app: web.Application) -> None:
     ContractSpec(app)
-    events_page = _events_page()
-    events_json = msgspec.json.encode(asyncapi.document())
-    openapi_yaml = yaml.safe_dump(openapi.document(), sort_keys=False, allow_unicode=True)
-
-    async def events(_: web.Request) -> web.Response:
-        return web.Response(text=events_page, content_type="text/html")
-
-    async def events_document(_: web.Request) -> web.Response:
-        return web.Response(body=events_json, content_type="application/json")
-
-    async def openapi_document(_: web.Request) -> web.Response:
-        return web.Response(text=openapi_yaml, content_type="application/yaml")
-
-    app.router.add_get("/docs/events", events)
-    app.router.add_get("/docs/asyncapi.json", events_document)
-    app.router.add_get("/docs/openapi.yaml", openapi_document)
+    app.router.add_get("/docs/events", _serve(_events_page, "text/html"))
+    app.router.add_get("/docs/asyncapi.json", _serve(_asyncapi_json, "application/json"))
+    app.router.add_get("/docs/openapi.yaml", _serve(_openapi_yaml, "application/yaml"))
 
 
-def _events_page() -> str:
+def _serve(render: Callable[[], bytes], content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Rendered when first asked for, and in a thread: it takes up to half a second, which no start and no loop pays."""
+
+    async def serve(_: web.Request) -> web.Response:
+        body = await asyncio.to_thread(render)
+        return web.Response(body=body, content_type=content_type, charset="utf-8")
+
+    return serve
+
+
+@functools.cache
+def _openapi_json() -> bytes:
+    return msgspec.json.encode(openapi.document())
+
+
+@functools.cache
+def _openapi_yaml() -> bytes:
+    text: str = yaml.safe_dump(openapi.document(), sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
+@functools.cache
+def _asyncapi_json() -> bytes:
+    return msgspec.json.encode(asyncapi.document())
+
+
+@functools.cache
+def _events_page() -> bytes:
     schemas = components()
     parts = []
     for namespace in NAMESPACES:
@@ -130,7 +142,8 @@ def _events_page() -> str:
     parts.append("</table></section>")
     template = (Path(__file__).parent / "events.html").read_text()
     links = " ".join(f'<a href="#{namespace.strip("/")}">{namespace}</a>' for namespace in NAMESPACES)
-    return template.replace("{{links}}", links).replace("{{version}}", VERSION).replace("{{body}}", "".join(parts))
+    page = template.replace("{{links}}", links).replace("{{version}}", VERSION).replace("{{body}}", "".join(parts))
+    return page.encode()
 
 
 def _link(struct: type) -> str:
