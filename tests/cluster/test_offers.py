@@ -96,7 +96,11 @@ async def test_of_two_hundred_steps_on_one_version_over_two_processes_one_wins(
                 assert {error.code for error in lost} <= DECLARED
                 final = (await ben.call("offer:get", {"offer_id": made["offer"]["id"]}, OFFERS))["offer"]
                 assert all(error.details["offer"]["id"] == final["id"] for error in lost)
-                assert final["status"] == won[0]["status"] if won else final["status"] == "expired"
+                ended = won[0]["status"] if won else "expired"
+                if expires_in_s == 1 and ended == "pending":  # a counter keeps the expiry of what it counters
+                    assert final["status"] in ("pending", "expired")
+                else:
+                    assert final["status"] == ended
             await books.check()
 
 
