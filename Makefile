@@ -43,7 +43,7 @@ check: install-dev
 	$(BIN)/python -m pytest tests/tidy
 
 # More than there are processors, since most tests wait for something. One to read along: make test AT_ONCE=0
-AT_ONCE ?= 3
+AT_ONCE ?= 4
 test: install-dev
 	@tests/install.sh
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal
