@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import settings as configuration
 from ops.child import Kind, put, say
@@ -104,11 +103,13 @@ class Formation:
 
     async def _all_ready(self) -> None:
         """Also returns when told to stop. Raises FormationError if one cannot start: the others could not either."""
-        waiting: list[asyncio.Future[Any]] = [
-            asyncio.gather(*[slot.ready.wait() for slot in self._slots]),
-            asyncio.ensure_future(self._stopping.wait()),
-            *[asyncio.ensure_future(slot.failed.wait()) for slot in self._slots],
-        ]
+
+        async def all_are() -> None:
+            for slot in self._slots:
+                await slot.ready.wait()
+
+        over = (all_are(), self._stopping.wait(), *[slot.failed.wait() for slot in self._slots])
+        waiting = [asyncio.ensure_future(one) for one in over]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
             one.cancel()

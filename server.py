@@ -274,7 +274,9 @@ def main() -> int:
             asyncio.run(serve(settings))
         else:
             uvloop.run(serve(settings))
-    except (configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError) as error:
+    except (
+        configuration.SettingsError, logs.LogError, secret.SecretError, embedded.EmbeddedError, DatabaseError,
+    ) as error:  # fmt: skip
         print(f"parley cannot start: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -32,6 +32,10 @@ FILES_KEPT = 5
 _SECRET = re.compile(r"(eyJ[\w-]{5,}\.[\w-]+\.[\w-]+)|(?<=://)[^/@\s:]+:[^/@\s]+(?=@)|(?<=token=)[^&\s\"]+")
 
 
+class LogError(Exception):
+    """Logs cannot be written where they should be; the text says why."""
+
+
 class _Formatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return _SECRET.sub("***", super().format(record))
@@ -43,10 +47,22 @@ class _RequestId(logging.Filter):
         return True
 
 
+def _file(directory: Path, route: str) -> logging.Handler:
+    path = directory / (f"parley-{route}.log" if route else "parley.log")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(
+            path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8"
+        )
+    except OSError as error:
+        raise LogError(f"logs cannot be written to {path}: {error.strerror}") from None
+
+
 def configure(level: str, directory: Path | None, route: str = "") -> None:
     """Replaces whatever logging was set up. `directory` None: standard output only.
 
-    Processes with routes may share a directory: each has a file of its own, since two cannot rotate one.
+    Processes with routes may share a directory: each has a file of its own, since two cannot rotate one. Raises
+    LogError.
     """
     formatter = _Formatter(
         "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
@@ -56,13 +72,7 @@ def configure(level: str, directory: Path | None, route: str = "") -> None:
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / (f"parley-{route}.log" if route else "parley.log")
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8"
-            )
-        )
+        handlers.append(_file(directory, route))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

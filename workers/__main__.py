@@ -68,7 +68,9 @@ def main() -> int:
             return 0
         with embedded.reached(settings.mongo_url, settings.data_dir) as url:
             return asyncio.run(_dead(settings, url, arguments.replay, arguments.replay_all))
-    except (configuration.SettingsError, secret.SecretError, embedded.EmbeddedError, DatabaseError) as error:
+    except (
+        configuration.SettingsError, logs.LogError, secret.SecretError, embedded.EmbeddedError, DatabaseError,
+    ) as error:  # fmt: skip
         print(f"parley worker cannot start: {error}", file=sys.stderr)
         return 1
     except OSError as error:

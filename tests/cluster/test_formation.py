@@ -235,8 +235,10 @@ async def test_a_process_that_cannot_start_ends_the_formation(tmp_path: Path, re
     (tmp_path / "logs").write_text("not a directory")
     running = await Running.start(tmp_path, REDIS_URL=redis_url)
     assert await running.ended() == 1
-    await running.says(r"w\d ended with exit code 1 before it was ready")
-    await running.says(r"parley cannot start: w\d ended before it was ready")
+    line, found = await running.says(r"(w\d|worker) ended with exit code 1 before it was ready")
+    await running.says(f"parley cannot start: {found[1]} ended before it was ready", line)
+    assert any("cannot start: logs cannot be written to" in said for said in running.lines)
+    assert not any("Traceback" in said for said in running.lines)
     assert not any(alive(pid) for pid in running.pids().values())
 
 
