@@ -7,6 +7,8 @@ import math
 
 EVERY_S = 0.1
 SMOOTHED_OVER_S = 1.0
+# One sample says no more than this: after a long stall, of a machine that slept perhaps, the loop is on time again.
+SAMPLE_MAX_S = 1.0
 WEIGHT = 1 - math.exp(-EVERY_S / SMOOTHED_OVER_S)
 
 
@@ -28,7 +30,6 @@ class LoopLag:
             self._timer.cancel()
 
     def _tick(self) -> None:
-        late_s = max(0.0, asyncio.get_running_loop().time() - self._due)
-        # Each sample counts the same, however late: one long stall is over when it is noticed, and no overload.
+        late_s = min(max(0.0, asyncio.get_running_loop().time() - self._due), SAMPLE_MAX_S)
         self.seconds += WEIGHT * (late_s - self.seconds)
         self.start()

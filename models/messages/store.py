@@ -202,13 +202,15 @@ class WordStore:
         return {block["conversation_id"] for block in found}
 
     async def with_token(self, conversation_id: str, tokens: Iterable[str], look: bool) -> list[Document]:
-        """Blocks that have a token beginning with one of these, of any version; `look`: and those to look at anyway."""
-        queries: list[Document] = [
+        """Blocks that have a token beginning with one of these, of any version; `look`: and those to look at anyway.
+
+        The latter first: one that is rebuilt meanwhile has its new words before it is no longer one to look at.
+        """
+        queries: list[Document] = [{"look": conversation_id}] if look else []
+        queries += [
             {"conversation_id": conversation_id, "words": self._database.array_range(token, token + "\U0010ffff")}
             for token in tokens
         ]
-        if look:
-            queries.append({"look": conversation_id})
         fields = {"version": 1, "lines": 1, "changing": 1, "changed": 1}
         return list({block["_id"]: block for query in queries for block in await self._find(query, fields)}.values())
 

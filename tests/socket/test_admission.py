@@ -26,12 +26,20 @@ Json = dict[str, Any]
 
 
 @asynccontextmanager
-async def full_at(connections_max: int, root: Path, mongo_url: str) -> AsyncIterator[tuple[Server, Crowd]]:
+async def full_at(
+    connections_max: int, root: Path, mongo_url: str, late: bool = False
+) -> AsyncIterator[tuple[Server, Crowd]]:
+    """`late`: this server also refuses while its loop is late, as this machine may make it at any time."""
     settings = settings_for_tests(root, connections_max=connections_max)
     async with serving(settings, mongo_url) as (server, url):
+        if not late:
+            server.lag.stop()
+            server.lag.seconds = 0.0
         crowd = Crowd(url)
-        yield server, crowd
-        await crowd.close()
+        try:
+            yield server, crowd
+        finally:
+            await crowd.close()
 
 
 @contextmanager
@@ -125,7 +133,7 @@ async def late(enough: Callable[[], bool]) -> None:
 
 
 async def test_a_loop_that_is_late(tmp_path: Path, mongo_url: str) -> None:
-    async with full_at(100, tmp_path, mongo_url) as (server, crowd):
+    async with full_at(100, tmp_path, mongo_url, late=True) as (server, crowd):
         account = await crowd.account()
         async with Raw(crowd.url) as raw:
             await late(lambda: server.lag.seconds > admission.LAG_MAX_S)
@@ -141,7 +149,7 @@ async def test_the_lag_of_a_quiet_loop_is_small_and_an_old_one_is_forgotten() ->
     lag = LoopLag()
     lag.start()
     try:
-        time.sleep(1.0)
+        time.sleep(3.0)
         await asyncio.sleep(0.2)
         assert 0.01 < lag.seconds < admission.LAG_MAX_S, "one stall is no overload"
         await late(lambda: lag.seconds > admission.LAG_MAX_S)

@@ -62,6 +62,31 @@ async def test_a_message_is_found_by_what_it_says_now(server: Server, crowd: Cro
         await stored(server)  # what was indexed only now is as it was before the edit
 
 
+async def test_a_change_is_found_whose_block_is_rebuilt_between_two_looks_at_it(
+    server: Server, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben, conversation = await crowd.pair()
+    (said,) = await say(ada, conversation["id"], "apples there")
+    await stored(server)
+    indexing = server.domain.indexing
+    monkeypatch.setattr(indexing, "changed", lambda *_: None)  # the block is not rebuilt yet
+    await ada.call("chat:edit", {"message_id": said["id"], "text": "pears there"})
+    find, looks = indexing._blocks._find, []
+
+    async def find_and_rebuild(query: Json, fields: Json) -> list[Json]:
+        blocks = await find(query, fields)
+        if not isinstance(query.get("look"), dict):  # which conversations to look at is asked before
+            looks.append(query)
+            if len(looks) == 1:
+                (block,) = await find({"conversation_id": conversation["id"]}, {"changing": 1})
+                await indexing._rebuilding.rebuild(conversation["id"], 0, {each["mark"] for each in block["changing"]})
+        return blocks
+
+    monkeypatch.setattr(indexing._blocks, "_find", find_and_rebuild)
+    assert await found(ben, "pears") == ["pears there"]
+    assert len(looks) > 1
+
+
 async def test_nobody_finds_what_was_said_before_they_came(server: Server, crowd: Crowd) -> None:
     ada, ben, cleo = await crowd.person("Ada"), await crowd.person("Ben"), await crowd.person("Cleo")
     conversation = await group(ada, ben)
