@@ -120,12 +120,12 @@ def _wait_for_port(process: subprocess.Popen[bytes], output: Path, says: re.Patt
 
 
 @contextmanager
-def parley() -> Iterator[Target]:
+def parley(**settings: str) -> Iterator[Target]:
     """The web process on core 0 with an empty data directory, its embedded database on core 1."""
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as name:
         directory = Path(name)
         env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
-        env |= {**SETTINGS, "DATA_DIR": str(directory / "data")}
+        env |= {**SETTINGS, "DATA_DIR": str(directory / "data"), **settings}
         command = [sys.executable, "server.py"]
         with running(command, ROOT, env, directory, PARLEY_LISTENS) as server:
             database = json.loads((directory / "data/db.json").read_text())
