@@ -29,7 +29,21 @@ def new_request_id() -> str:
 
 FILE_BYTES_MAX = 10_000_000
 FILES_KEPT = 5
-_SECRET = re.compile(r"(eyJ[\w-]{5,}\.[\w-]+\.[\w-]+)|(?<=://)[^/@\s:]+:[^/@\s]+(?=@)|(?<=token=)[^&\s\"]+")
+MESSAGE_MAX = 8_192
+# Outsiders write a part of what is logged, so this reads a text once, whatever it is: no run is begun twice.
+_SECRET = re.compile(
+    r"(?<=://)[^/@\s:]++:[^/@\s]++(?=@)|(?<=token=)[^&\s\"]++|(?P<dotted>(?<![\w.-])[\w-]++(?:\.[\w-]++){2,}+)"
+)
+
+
+def masked(text: str) -> str:
+    """Without what looks like a token, or a password in a URL."""
+    return _SECRET.sub(_mask, text)
+
+
+def _mask(found: re.Match[str]) -> str:
+    dotted = found["dotted"]  # a JWT, or the name of a host
+    return dotted if dotted is not None and "eyJ" not in dotted else "***"
 
 
 class LogError(Exception):
@@ -38,7 +52,10 @@ class LogError(Exception):
 
 class _Formatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _SECRET.sub("***", super().format(record))
+        message = record.getMessage()
+        if len(message) > MESSAGE_MAX:
+            record.msg, record.args = f"{message[:MESSAGE_MAX]}… ({len(message):,} characters)", ()
+        return masked(super().format(record))
 
 
 class _RequestId(logging.Filter):
