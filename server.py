@@ -27,8 +27,9 @@ from handlers.presence import PresenceNamespace
 from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
 from models.processes.actions import Processes
-from ops import collector, logs
+from ops import collector, logs, strangers
 from ops.health import Health
+from ops.http import make_runner
 from ops.lag import LoopLag
 from ops.listening import BACKLOG, Inherited
 from ops.tasks import end
@@ -61,7 +62,6 @@ log = logging.getLogger("parley")
 
 BODY_BYTES_MAX = 262_144
 STOP_PART_S = 4.0
-HEADER_BYTES_MAX = 16_384
 
 
 class Server:
@@ -78,6 +78,15 @@ class Server:
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
         self.sio.eio.route = settings.route
+        files = strangers.files_allowed()
+        self.strangers = self.sio.eio.strangers = strangers.Strangers(strangers.strangers_max(files))
+        self.connections_max = min(settings.connections_max, strangers.members_max(files))
+        if self.connections_max < settings.connections_max:
+            log.warning(
+                "room for %d connections, not the %d of CONNECTIONS_MAX: only %d files may be open (ulimit -n)",
+                self.connections_max, settings.connections_max, files,
+            )  # fmt: skip
+        self.sio.eio.pace(settings.rate_limit_scale and max(1.0, settings.rate_limit_scale))
         self.adapter.hand_over(self.sio.recovery)
         self.publisher = Publisher(self.adapter.manager)
         self.connections = Connections(self.publisher, self.adapter.bus, settings.connections_per_user_max)
@@ -111,7 +120,7 @@ class Server:
         rates = {name: command.limit for name, command in COMMANDS.items()}
         rates[CONNECT] = connect_rate(self.settings.connections_per_user_max)
         limits = CommandLimits(rates, self.settings.rate_limit_scale)
-        self.admission = Admission(self.connections, self.settings.connections_max, self.lag)
+        self.admission = Admission(self.connections, self.connections_max, self.lag)
         domain = self.domain
         self.gate = Gate(self.tokens, domain.sessions, self.connections, limits, self.admission)
         rooms = self.sio.manager
@@ -119,7 +128,7 @@ class Server:
         namespaces: list[Namespace] = [
             ChatNamespace(self.gate, rooms, domain.chat, looking),
             TypingNamespace(self.gate, domain.typing, looking),
-            PresenceNamespace(self.gate, rooms, domain.presence),
+            PresenceNamespace(self.gate, rooms, domain.presence, looking),
             OffersNamespace(self.gate, rooms, domain.offers, domain.rules),
             FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections, domain.reports),
             SystemNamespace(self.gate, rooms, domain.notifications),
@@ -129,14 +138,15 @@ class Server:
             self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
-        surroundings = Surroundings(self.settings.production, self.health)
+        surroundings = Surroundings(self.settings.production, self.health, self.strangers)
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares)
+        app[strangers.KEY] = self.strangers
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies)
+        rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies, self.strangers)
         IdentityRoutes(
             domain.users, domain.sessions, domain.conversations, self.tokens, self.csrf_key, self.settings.production
         ).add_to(rest)
@@ -165,6 +175,7 @@ class Server:
         if self.runner is not None:
             await self.runner.start()
         await self.depth.start()
+        await self.strangers.start()
         self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def drain(self) -> None:
@@ -180,6 +191,7 @@ class Server:
         for part in (
             *([self.runner] if self.runner is not None else []),
             self.depth,
+            self.strangers,
             self.domain.typing,
             self.tracker,
             self.connections,
@@ -227,14 +239,6 @@ async def serve(settings: configuration.Settings) -> None:
         await asyncio.to_thread(database.stop)
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """The HTTP server's own limits: lines and headers have a size, an idle client gets a moment at shutdown."""
-    return web.AppRunner(
-        app, access_log=None, shutdown_timeout=1.0, handler_cancellation=False,
-        max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX,
-    )  # fmt: skip
-
-
 async def run_until(settings: configuration.Settings, url: str, stopping: asyncio.Event) -> None:
     server = Server(settings, url)
     runner = make_runner(server.app)
@@ -265,6 +269,7 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
 
 def main() -> int:
     collector.spare()
+    strangers.raise_file_limit()
     try:
         settings = configuration.load()
         logs.configure(settings.log_level, settings.data_dir / "logs", settings.route)

@@ -21,13 +21,14 @@ from bench.clients import Rest
 from contract.catalogue import COMMANDS
 from contract.types import Empty
 from handlers.base import Success
+from ops.http import make_runner
 from ops.metrics import COMMANDS as TALLY
 from realtime import packets
 from realtime.namespace import Incoming
 from realtime.rooms import Member
 from realtime.session import Session
 from realtime.websocket import WebSocketLink
-from server import Server, make_runner
+from server import Server
 from settings import Settings
 from storage.embedded import EmbeddedMongo
 
@@ -116,6 +117,10 @@ class Silent:
     def transport_lost(self) -> None: ...
     def transport_failed(self) -> None: ...
     def too_slow(self) -> None: ...
+    def behind(self, unread: int) -> None: ...
+
+    def spend(self, cost: float) -> float:
+        return 0.0
 
 
 async def run(directory: Path, url: str) -> None:

@@ -39,6 +39,13 @@ log = logging.getLogger("parley.commands")
 Action = Callable[[Context, Any], Awaitable[msgspec.Struct]]
 Handler = Callable[[Connection, Context, Any], "msgspec.Struct | Awaitable[msgspec.Struct]"]
 SLOW_S = 1.0
+# Whoever gets these has asked for what they cannot have, and a repeat brings the same.
+CLIENTS_FAULT = frozenset(
+    {
+        "forbidden", "rate_limited", "session_revoked", "token_expired", "token_invalid", "too_many_connections",
+        "unauthenticated", "unknown_command", "validation_failed",
+    }
+)  # fmt: skip
 
 
 class Success(msgspec.Struct, kw_only=True):
@@ -76,6 +83,7 @@ class Namespace:
 
     name: str
     recovers = True
+    attachments_max = 0  # no command takes any
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -137,6 +145,8 @@ class Namespace:
             self.gate.connections.detach(member)
             known = self._known(f"connect {self.name}", error)
             CONNECTS_REFUSED.labels(known.code).inc()
+            if known.code in CLIENTS_FAULT:
+                member.session.refused()
             body = {"message": known.message, "data": known.body(request_id)}
             raise ConnectRefused(body) from None
 
@@ -177,6 +187,8 @@ class Namespace:
             connection, context, payload = self._admit(command, member, packet.data, request_id, answer)
             result = handler(connection, context, payload)
         except Exception as error:
+            if isinstance(error, ParleyError) and error.code in CLIENTS_FAULT:
+                member.session.refused()
             return self._failure(label, error, started, request_id)
         if isinstance(result, msgspec.Struct):
             COMMANDS_TOTAL.note(label, "ok", time.perf_counter() - started)

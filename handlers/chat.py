@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contract import chat, chat_commands
+from contract.errors import ParleyError
 from contract.rooms import user_room
 from contract.types import Empty
 from handlers.base import Namespace
@@ -38,16 +39,32 @@ class ChatNamespace(Namespace):
     async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
         await self.entered(connection, member, context)
         for conversation_id in before.state:
+            seen = self._looking.departures
             if await self._reading.may_look(context, conversation_id):
-                self._looking.join(connection, conversation_id)
+                await self._enter(connection, context, conversation_id, seen)
 
     def left(self, connection: Connection) -> None:
         self._looking.leave_all(connection)
 
     async def on_join(self, connection: Connection, context: Context, payload: chat.Join) -> chat.JoinData:
+        seen = self._looking.departures
         data = await self._reading.join(context, payload)
-        self._looking.join(connection, payload.conversation_id)
+        if not await self._enter(connection, context, payload.conversation_id, seen):
+            raise ParleyError("not_a_participant")
         return data
+
+    async def _enter(self, connection: Connection, context: Context, conversation_id: str, seen: int) -> bool:
+        """Whether they may still look, of whom that was so when there had been `seen` departures."""
+        if self.name not in connection.sids:  # it has left, and would look for ever
+            return True
+        self._looking.join(connection, conversation_id)
+        still = self._looking.departures == seen
+        try:
+            still = still or await self._reading.still_may_look(context, conversation_id)
+        finally:
+            if not still:
+                self._looking.leave(connection, conversation_id)
+        return still
 
     def on_leave(self, connection: Connection, context: Context, payload: chat.ConversationTarget) -> Empty:
         self._looking.leave(connection, payload.conversation_id)

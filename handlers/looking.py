@@ -18,8 +18,15 @@ LOOKING_MAX = 200
 
 
 class Looking:
+    """`departures` counts who left a conversation, of all.
+
+    Whoever looks up a right, waits for the answer and then enters a room compares it with what it was before: someone
+    who left meanwhile was not in the room yet, and nobody would take them out of it.
+    """
+
     def __init__(self, rooms: Rooms, connections: Connections, bus: Bus) -> None:
         self._rooms = rooms
+        self.departures = 0
         self._connections = connections
         bus.subscribe("left_conversation", self._left_conversation)
 
@@ -69,6 +76,7 @@ class Looking:
 
     async def _left_conversation(self, data: dict[str, Any]) -> None:
         """Someone left a conversation: they stop looking, and strangers stop seeing each other's presence."""
+        self.departures += 1
         user_id, conversation_id, strangers = data["user_id"], data["conversation_id"], data["strangers"]
         for connection in self._connections.of_user(user_id):
             self.leave(connection, conversation_id)

@@ -7,6 +7,7 @@ from contract.rooms import presence_room, presence_user
 from contract.types import Empty
 from handlers.base import Namespace
 from handlers.gate import Gate
+from handlers.looking import Looking
 from models.context import Context
 from models.presence.actions import PresenceActions
 from realtime.connections import Connection
@@ -17,9 +18,10 @@ from realtime.rooms import Member, Rooms
 class PresenceNamespace(Namespace):
     name = "/presence"
 
-    def __init__(self, gate: Gate, rooms: Rooms, presence: PresenceActions) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, presence: PresenceActions, looking: Looking) -> None:
         super().__init__(gate)
         self._rooms = rooms
+        self._looking = looking
         self._presence = presence
         self.bind(contract.SET, presence.set_status)
         self.bind_with_connection(contract.SUBSCRIBE, self.on_subscribe)
@@ -28,15 +30,29 @@ class PresenceNamespace(Namespace):
     async def on_subscribe(
         self, connection: Connection, context: Context, payload: contract.Subscribe
     ) -> contract.Presences:
-        allowed = await self._presence.visible(context, payload.user_ids)
-        for user_id in allowed:  # before the snapshot is read, so that no change falls between the two
-            self._rooms.enter(connection.sids.get(self.name, ""), presence_room(user_id), self.name)
+        # Before the snapshot is read, so that no change falls between the two.
+        allowed = await self._enter(connection.sids.get(self.name, ""), context, payload.user_ids)
         return await self._presence.snapshot(context, payload.user_ids, allowed)
 
     async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
         watched = [user_id for room in before.rooms if (user_id := presence_user(room)) is not None]
-        for user_id in await self._presence.visible(context, watched):
-            self._rooms.enter(member.sid, presence_room(user_id), self.name)
+        await self._enter(member.sid, context, watched)
+
+    async def _enter(self, sid: str, context: Context, user_ids: list[str]) -> list[str]:
+        """Enters the rooms of those whom the caller may see, and is in no other though someone left meanwhile."""
+        seen = self._looking.departures
+        allowed = await self._presence.visible(context, user_ids)
+        for user_id in allowed:
+            self._rooms.enter(sid, presence_room(user_id), self.name)
+        if self._looking.departures == seen:
+            return allowed
+        still: list[str] = []
+        try:
+            still = await self._presence.visible(context, allowed)
+        finally:
+            for user_id in set(allowed).difference(still):
+                self._rooms.leave(sid, presence_room(user_id), self.name)
+        return still
 
     def on_unsubscribe(self, connection: Connection, context: Context, payload: contract.Subscribe) -> Empty:
         for user_id in payload.user_ids:

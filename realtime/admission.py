@@ -47,7 +47,7 @@ class Admission(AbstractContextManager[None]):
 
     def entry(self, session: Session) -> AbstractContextManager[None]:
         """Goes around the log-in of a namespace. Raises over_capacity; a connection that was let in once stays so."""
-        if session.admitted:
+        if session.known:
             return _INSIDE
         if (reason := self._over()) is not None:
             ADMISSIONS_REFUSED.labels(reason).inc()

@@ -15,6 +15,8 @@ from contract.reading import TOO_DEEP, Unreadable, find_unreadable
 # The name at the beginning of an event, as JSON.
 _NAME = re.compile(r'\s*+\[\s*+("(?:[^"\\]|\\.)*+"|-?[0-9][0-9.]*+)')
 _decode = msgspec.json.Decoder(list).decode
+# No event has a longer name, so that of one without attachments yet is told from all by so much of it.
+NAME_KEPT = 128
 
 
 class Json:
@@ -67,14 +69,15 @@ def _read(text: str, decode: Callable[[str], Any]) -> Any:
 
 
 class Dropped:
-    """Stands for a binary packet that has more attachments than are taken: they are counted, and none is kept."""
+    """Stands for a binary packet whose attachments are not taken: they are counted, and nothing of it is kept."""
 
-    def __init__(self, packet: Packet) -> None:
+    def __init__(self, packet: Packet, limit: int) -> None:
         self.packet_type = packet.packet_type
         self.namespace = packet.namespace
         self.id = packet.id
-        reason = f"has {packet.attachment_count} binary attachments, which is too many"
-        self.data = [packet.data[0], Unreadable("payload", reason)] if packet.data else []
+        reason = f"has {packet.attachment_count} binary attachments; up to {limit} are taken here"
+        name = packet.data[0] if packet.data and isinstance(packet.data[0], str) else ""
+        self.data = [name[:NAME_KEPT], Unreadable("payload", reason)]
         self._left: int = packet.attachment_count
 
     def add_attachment(self, attachment: bytes) -> bool:

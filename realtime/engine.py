@@ -34,8 +34,7 @@ from realtime.transport import EngineServer, OriginCheck
 MESSAGE_BYTES_MAX = 262_144
 PING_INTERVAL_S = 25
 PING_TIMEOUT_S = 20
-ATTACHMENTS_MAX = 10
-# Those beyond ATTACHMENTS_MAX are counted and dropped, and their command is refused.
+# Attachments that a namespace does not take are counted and dropped, and their command is refused.
 ATTACHMENTS_COUNTED_MAX = 1_000
 EVENT = sio_packet.EVENT
 _REPLIES = (msgspec.Struct, list)
@@ -115,6 +114,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return None
         if packet.kind == sio_packet.DISCONNECT:
             self._leave(member, may_return=False)
+            session.left()
             return None
         if packet.kind != EVENT:
             return None  # acknowledgements of our events are never asked for, so there is nothing to do with one
@@ -156,7 +156,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if pkt.packet_type >= sio_packet.BINARY_EVENT:
             if namespace not in session.members and namespace not in session.refused_again:
                 raise ValueError("a packet before CONNECT")
-            session.half = pkt if pkt.attachment_count <= ATTACHMENTS_MAX else Dropped(pkt)
+            taken = self.namespace_handlers[namespace].attachments_max
+            session.half = pkt if pkt.attachment_count <= taken else Dropped(pkt, taken)
             return None
         return Incoming(pkt.packet_type, namespace, pkt.id, pkt.data)
 
@@ -186,7 +187,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             return
         space = self.namespace_handlers.get(name)
         if space is None:  # in the words of the protocol, which every client knows
-            session.link.send(packets.refused(name, {"message": "Invalid namespace"}))
+            _refuse_connect(session, name, {"message": "Invalid namespace"})
             return
         if (older := session.members.get(name)) is not None:
             # The client has given the older one up and waits for this answer, whatever it will be.
@@ -194,8 +195,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             session.refused_again = session.refused_again | {name}  # unless it is let in below
         if isinstance(auth, Unreadable):
             error = invalid(f"auth.{auth.field}", auth.reason)
-            refusal = {"message": error.message, "data": error.body(new_request_id())}
-            session.link.send(packets.refused(name, refusal))
+            _refuse_connect(session, name, {"message": error.message, "data": error.body(new_request_id())})
             return
         member = Member(self.eio.generate_id(), session, space)
         self.manager.admit(member)
@@ -211,6 +211,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self.manager.remove(member)
             if not session.closed:
                 session.link.send(packets.refused(name, refused.reason))
+            session.left()
         finally:
             if claim is not None:
                 claim.close(member)
@@ -221,7 +222,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if session.closed:  # it ended while its log-in was checked
             self._leave(member)
             return
-        session.admitted = True
+        session.admit()
         session.refused_again = session.refused_again - {name}
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
@@ -258,9 +259,17 @@ def acknowledge(member: Member, number: int | None, reply: Reply) -> None:
         member.session.link.send(packets.ack(member.handler.name, number, reply))
 
 
+def _refuse_connect(session: Session, namespace: str, reason: dict[str, Any]) -> None:
+    session.refused()
+    session.left()  # perhaps of a second CONNECT, which has ended the first
+    if not session.closed:
+        session.link.send(packets.refused(namespace, reason))
+
+
 def _refuse_event(session: Session, packet: Incoming) -> None:
     """Its namespace was lost by a second CONNECT that was refused, which the client may not know yet."""
-    if packet.number is not None:
+    session.refused()
+    if packet.number is not None and not session.closed:
         error = msgspec.to_builtins(ParleyError("unauthenticated").body(new_request_id()))
         session.link.send(packets.ack(packet.namespace, packet.number, [{"ok": False, "error": error}]))
 

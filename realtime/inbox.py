@@ -24,6 +24,8 @@ Answer = TypeVar("Answer", covariant=True)
 WAITING_MAX = 1_024
 WAITING_BYTES_MAX = 524_288
 OVERLAPPING_MAX = 64
+# So many packets that need no waiting are worked off before others have a turn.
+TURN_PACKETS = 32
 
 
 @dataclass(slots=True)
@@ -88,12 +90,16 @@ class Inbox:
         self._wake()
 
     async def _serve(self, step: Step) -> None:
+        at_once = 0
         try:
             while True:
                 if step is not None:
                     await self._take(step)
                     step = None
                 elif self._waiting:
+                    at_once += 1
+                    if at_once % TURN_PACKETS == 0:  # none of them may have waited for anything
+                        await asyncio.sleep(0)
                     step = await self._next()
                 elif self._overlapping:
                     await self._change()

@@ -40,6 +40,7 @@ class Namespace(Protocol):
 
     name: str
     recovers: bool  # its members may return after a loss, see `realtime.recovery`
+    attachments_max: int  # how many binary attachments an event may have
 
     async def connect(self, member: Member, auth: Any, claim: Claim | None) -> None:
         """Raises ConnectRefused."""

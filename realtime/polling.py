@@ -17,15 +17,19 @@ class Listener(Protocol):
 
 
 class PollingLink(Outbox):
-    """`blocked` but for the moments in which a poll waits. `at_most`: what this client takes in one answer."""
+    """`blocked` but for the moments in which a poll waits. `at_most`: what this client takes in one answer.
 
-    __slots__ = ("_answer", "_asked", "_at_most", "_ended", "_hold", "_poll", "listener")
+    `posted`: a POST is being read or worked off.
+    """
+
+    __slots__ = ("_answer", "_asked", "_at_most", "_ended", "_hold", "_poll", "listener", "posted")
 
     def __init__(self, listener: Listener, flusher: Flusher, offsets: bool = False, at_most: int | None = None) -> None:
         super().__init__(flusher, offsets)
         self.listener = listener
         self._at_most = at_most
         self.blocked = True
+        self.posted = False
         self._poll: asyncio.Future[None] | None = None
         self._asked: str | None = None  # the `t` of the last poll, which is another one with each
         self._answer: list[Any] = []

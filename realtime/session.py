@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from engineio import exceptions, packet, payload
+from engineio import exceptions, packet
 
-from contract.closing import NORMAL, TOO_SLOW
+from contract.closing import NORMAL, TOO_MUCH, TOO_SLOW
 from ops.metrics import ENGINE
+from realtime import posting
 from realtime.inbox import Inbox, Step
-from realtime.packets import CLOSING, PING, Outgoing
+from realtime.pace import Bucket
+from realtime.packets import CLOSING, PING
 from realtime.polling import PollingLink
+from realtime.upgrade import Upgrade
 from realtime.websocket import Switched, WebSocketLink, accept_key, take_over
 
 if TYPE_CHECKING:
@@ -28,20 +32,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("parley.engine")
 
-PROBED = Outgoing(b"3probe")
-UPGRADE_TIMEOUT_S = 10.0
+STRANGER_UNREAD_MAX = 8_192
 _NONE: frozenset[str] = frozenset()
 
 
 class Session:
-    """`owner` belongs to the application; `members`: namespace → membership; `admitted`: it was let into one once.
+    """`owner` belongs to the application; `members`: namespace → membership.
 
+    `admitted`: it was let into one, and has not left all of them since; `known`: it was let into one once.
     `refused_again`: namespaces that it was in until it sent a second CONNECT, which was refused.
     """
 
     __slots__ = (
-        "admitted", "closed", "half", "heard_at", "inbox", "link", "members", "owner", "pinged_at", "refused_again",
-        "server", "sid", "upgrade", "upgraded", "upgrading",
+        "_bucket", "_refusals", "_waits", "admitted", "closed", "half", "heard_at", "inbox", "known", "link", "members",
+        "owner", "pinged_at", "refused_again", "server", "sid", "upgrade", "upgraded", "upgrading",
     )  # fmt: skip
 
     connected = True  # python-engineio asks; ours exist only once they are
@@ -56,11 +60,14 @@ class Session:
         self.inbox: Inbox | None = None
         self.upgrade: Upgrade | None = None  # the WebSocket that asks to take over
         self.half: Any = None  # a binary packet whose attachments are still to come
-        self.admitted = self.closed = self.upgraded = self.upgrading = False
+        self.admitted = self.known = self.closed = self.upgraded = self.upgrading = False
         self.heard_at = time.monotonic()
+        self._bucket: Bucket | None = None
+        self._refusals: Bucket | None = None
+        self._waits = 0  # how often it has waited to be let in
         self.pinged_at = 0.0
         server.wheel.after(server.ping_interval, self._tick)
-        server.wheel.after(server.connect_timeout_s, self._must_be_admitted)
+        self._wait_for_admission()
 
     # What arrives
 
@@ -76,6 +83,17 @@ class Session:
             self.close(self.server.reason.CLIENT_DISCONNECT)
         else:
             self.malformed(f"an Engine.IO packet {data[:20]!r}")
+
+    def packet_received(self, pkt: Any) -> None:
+        """One of the Engine.IO packets of a POST."""
+        if pkt.packet_type == packet.MESSAGE and isinstance(pkt.data, str | bytes):
+            self.receive(pkt.data)
+        elif pkt.packet_type == packet.PONG:
+            self._pong()
+        elif pkt.packet_type == packet.CLOSE:
+            self.close(self.server.reason.CLIENT_DISCONNECT)
+        else:
+            self.malformed(f"an Engine.IO packet of type {pkt.packet_type}")
 
     def receive(self, data: str | bytes) -> None:
         """An Engine.IO message: handled at once if nothing is before it and it needs no waiting."""
@@ -114,16 +132,72 @@ class Session:
         log.info("closing %s: malformed: %s", self.sid, why)
         self.close(self.server.reason.TRANSPORT_ERROR)
 
+    # What it may bring
+
+    def admit(self) -> None:
+        """A namespace has let it in: from now on it may bring what a member may."""
+        if not self.admitted:
+            self.admitted = True
+            self.server.strangers.went(self)
+        if not self.known:
+            self.known = True
+            self._bucket = self._refusals = None
+
+    def left(self) -> None:
+        """It has left a namespace. After the last it has as long as at its beginning to enter one."""
+        if self.admitted and not self.members and not self.closed:
+            self.admitted = False
+            self._wait_for_admission()
+
+    def _wait_for_admission(self) -> None:
+        self._waits += 1
+        self.server.wheel.after(self.server.connect_timeout_s, partial(self._must_be_admitted, self._waits))
+        self.server.strangers.came(self, self._make_room)
+
+    def spend(self, cost: float) -> float:
+        """What arrived costs so much (`realtime.pace`). Seconds for which nothing more is read."""
+        paces = self.server.paces(self.known)
+        if paces is None:
+            return 0.0
+        at = time.monotonic()
+        if self._bucket is None:
+            self._bucket = Bucket(paces.packets, at)
+        return self._bucket.spend(cost, paces.packets, at)
+
+    def behind(self, unread: int) -> None:
+        """It has overdrawn, and so many bytes of it wait here: few before a log-in."""
+        if not self.known and unread > STRANGER_UNREAD_MAX:
+            self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH, at_once=True)  # it is not read from any more
+
+    def refused(self) -> None:
+        """Something was refused for the client's own fault. Too many of these close the session."""
+        paces = self.server.paces(self.known)
+        if paces is None or self.closed:
+            return
+        at = time.monotonic()
+        if self._refusals is None:
+            self._refusals = Bucket(paces.refusals, at)
+        if self._refusals.spend(1, paces.refusals, at):
+            log.warning("closing %s: it goes on asking for what it is refused", self.sid)
+            self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH)
+
     # Ends
 
-    def close(self, reason: str, code: int = NORMAL) -> None:
-        """Ends the session and all its namespaces; the client is told, behind whatever waits to be written."""
+    def close(self, reason: str, code: int = NORMAL, at_once: bool = False) -> None:
+        """Ends the session and all its namespaces; the client is told, behind whatever waits to be written.
+
+        `at_once`: its answer is not waited for, as if there were many strangers.
+        """
         if self.closed:
             return
         self._end(reason)
         if reason != self.server.reason.CLIENT_DISCONNECT:
             self.link.send(CLOSING)
-        self.link.close(code)
+        if isinstance(self.link, WebSocketLink):
+            crowded = not self.known and self.server.strangers.crowded
+            self.link.close(code, at_once=at_once or crowded)
+        else:
+            self.link.close()
         if isinstance(self.link, PollingLink) and not self.link.polled and reason in self._told_later:
             self.server.leave_last_words(self.sid, self.link.take())
 
@@ -146,6 +220,7 @@ class Session:
     def _end(self, reason: str) -> None:
         self.closed = True
         self.server.sockets.pop(self.sid, None)
+        self.server.strangers.went(self)
         if self.inbox is not None:
             self.inbox.discard()
         upgrade, self.upgrade = self.upgrade, None
@@ -179,8 +254,14 @@ class Session:
         self.pinged_at = 0.0
         self.heard_at = time.monotonic()
 
-    def _must_be_admitted(self) -> None:
-        if not self.admitted:
+    def _make_room(self) -> None:
+        """Its file is needed for others, at once."""
+        self.close(self.server.reason.SERVER_DISCONNECT)
+        if isinstance(self.link, WebSocketLink):
+            self.link.abort()
+
+    def _must_be_admitted(self, wait: int) -> None:
+        if not self.admitted and wait == self._waits:
             self.close(self.server.reason.SERVER_DISCONNECT)
 
     # Flow control of what arrives
@@ -214,83 +295,4 @@ class Session:
 
     async def handle_post_request(self, request: web.Request) -> None:
         """Raises EngineIOError for what ends the session."""
-        if (request.content_length or 0) > self.server.max_http_buffer_size:
-            raise exceptions.ContentTooLongError
-        try:
-            packets = payload.Payload(encoded_payload=(await request.read()).decode()).packets
-            if any(pkt.packet_type > packet.NOOP for pkt in packets):
-                raise ValueError("an unknown packet type")
-        except web.HTTPRequestEntityTooLarge:
-            raise exceptions.ContentTooLongError from None
-        except (ValueError, TypeError, IndexError) as error:
-            log.info("closing %s: malformed payload: %s", self.sid, error)
-            raise exceptions.EngineIOError(str(error)) from error
-        for pkt in packets:
-            self._packet(pkt)
-        if self.inbox is not None:
-            await self.inbox.room()
-
-    def _packet(self, pkt: Any) -> None:
-        if pkt.packet_type == packet.MESSAGE:
-            self.receive(pkt.data)
-        elif pkt.packet_type == packet.PONG:
-            self._pong()
-        elif pkt.packet_type == packet.CLOSE:
-            self.close(self.server.reason.CLIENT_DISCONNECT)
-        else:
-            self.malformed(f"an Engine.IO packet of type {pkt.packet_type}")
-
-
-class Upgrade:
-    """A WebSocket that asks to replace the polling of a session: probe, then upgrade, or nothing happens."""
-
-    __slots__ = ("_probed", "_session", "link")
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._probed = False
-        self.link = session.server.make_link(self, session.link.offsets)
-        session.server.wheel.after(UPGRADE_TIMEOUT_S, self.abandon)
-
-    def frame_received(self, data: str | bytes) -> None:
-        session, polling = self._session, self._session.link
-        if session.closed or session.upgraded or not isinstance(polling, PollingLink):
-            self.link.close()
-        elif data == "2probe" and not self._probed and not session.upgrading:
-            self._probed = session.upgrading = True
-            self.link.send(PROBED)
-            polling.hold()
-        elif data == "5" and self._probed:
-            session.upgraded, session.upgrading, session.upgrade = True, False, None
-            polling.gather()
-            self.link.listener = session
-            session.link = self.link
-            for waiting in polling.packets:
-                self.link.send(waiting)
-            polling.discard()
-            polling.close()
-        else:
-            self._give_up()
-            self.link.close()
-
-    def transport_lost(self) -> None:
-        self._give_up()
-
-    def transport_failed(self) -> None:
-        self._give_up()
-
-    def too_slow(self) -> None:
-        self._give_up()
-        self.link.close()
-
-    def abandon(self) -> None:
-        """It takes too long, another one came, or the session has ended."""
-        if self._session.link is not self.link:
-            self._give_up()
-            self.link.close()
-
-    def _give_up(self) -> None:
-        if self._probed and self._session.upgrading:
-            self._session.upgrading = False
-            if isinstance(self._session.link, PollingLink):
-                self._session.link.release()
+        await posting.receive(self, request)

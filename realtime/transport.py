@@ -16,9 +16,11 @@ from aiohttp import web
 from engineio import exceptions, payload
 
 from contract.errors import ParleyError
+from ops.strangers import STRANGERS_MAX, Strangers
 from realtime.clients import keeps_offsets, packets_at_most
 from realtime.inbox import Step
 from realtime.outbox import Flusher
+from realtime.pace import MEMBER, STRANGER, Paces
 from realtime.packets import opening
 from realtime.polling import PollingLink
 from realtime.session import Session
@@ -85,7 +87,16 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.sockets: dict[str, Session] = {}
         self.flusher = Flusher()
         self.wheel = TimerWheel(min(TICK_S, self.ping_timeout / 20))
+        self.strangers = Strangers(STRANGERS_MAX)
+        self._paces: tuple[Paces, Paces] | None = (STRANGER, MEMBER)
         self._last_words: dict[str, list[Any]] = {}
+
+    def pace(self, scale: float) -> None:
+        """So many times what a connection may bring by default; 0: there is no limit."""
+        self._paces = (STRANGER.scaled(scale), MEMBER.scaled(scale)) if scale else None
+
+    def paces(self, known: bool) -> Paces | None:
+        return self._paces and self._paces[known]
 
     def generate_id(self) -> str:
         made: str = super().generate_id()
@@ -116,6 +127,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if accept is not None and not sid and query.get("EIO") == ["4"] and self._allowed(request):
             return self._open(request, accept)
         session = self.sockets.get(sid)
+        if session is not None and session.admitted:
+            self.strangers.went(request.protocol)  # while this is answered
         if accept is not None and session is not None and (session.upgraded or session.upgrading):
             return self._turn_away(request, accept)
         if request.method == "GET" and (packets := self._last_words.pop(sid, None)) is not None:
@@ -148,6 +161,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def _open(self, request: web.Request, accept: bytes) -> web.StreamResponse:
         """A session that begins as a WebSocket."""
+        self.strangers.went(request.protocol)  # it is one as a session from here on
         session = Session(self, self.generate_id())
         link = session.link = self.make_link(session, keeps_offsets(request))
         session.upgraded = True

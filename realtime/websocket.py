@@ -1,9 +1,9 @@
 """A WebSocket connection, from the HTTP upgrade to its end, without the HTTP server in between.
 
 After the handshake the transport is taken away from aiohttp: its request, its handler task and its parser are released,
-and this protocol speaks to the event loop directly. Frames are read by aiohttp's own (compiled) WebSocketReader, whose
-queue is replaced by a call, so that a frame is handled in the turn in which it arrives and an idle connection holds no
-task. No permessage-deflate: it costs a connection 118 KB and a deflate per message, for frames of 200 bytes.
+and this protocol speaks to the event loop directly, so that an idle connection holds no task. What arrives is read by
+`realtime.inflow`. No permessage-deflate: it costs a connection 118 KB and a deflate per message, for frames of 200
+bytes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import logging
 from typing import Any, Protocol
 
 from aiohttp import web
-from aiohttp._websocket.reader import WebSocketDataQueue
-from aiohttp.http_websocket import WebSocketError, WebSocketReader, WSMsgType
+from aiohttp.http_websocket import WebSocketError, WSMsgType
 
 from contract.closing import NORMAL, PROTOCOL_ERROR
+from realtime.inflow import Inflow
 from realtime.outbox import Flusher, Outbox
 from realtime.packets import CLOSE, PONG, frame
 from realtime.wheel import TimerWheel
@@ -37,6 +37,13 @@ class Listener(Protocol):
     def transport_lost(self) -> None: ...
     def transport_failed(self) -> None: ...
     def too_slow(self) -> None: ...
+    def spend(self, cost: float) -> float:
+        """What arrived costs so much (`realtime.pace`). Seconds for which nothing more is read."""
+        ...
+
+    def behind(self, unread: int) -> None:
+        """So many bytes are kept meanwhile."""
+        ...
 
 
 class Nobody:
@@ -46,6 +53,10 @@ class Nobody:
     def transport_lost(self) -> None: ...
     def transport_failed(self) -> None: ...
     def too_slow(self) -> None: ...
+    def spend(self, cost: float) -> float:
+        return 0.0
+
+    def behind(self, unread: int) -> None: ...
 
 
 NOBODY = Nobody()
@@ -105,31 +116,10 @@ def take_over(request: web.Request, accept: bytes, link: WebSocketLink) -> None:
         link.data_received(tail)
 
 
-class _Inflow(WebSocketDataQueue):
-    """Where the reader puts messages: hands them on at once. The base's own buffer is never made."""
-
-    __slots__ = ("link",)
-    # Without the base's initialiser the compiled reader finds zeros here; these are for the one in pure Python.
-    _size = 0
-    _limit = 0
-
-    def __init__(self, link: WebSocketLink) -> None:
-        self.link = link
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        self.link.message_received(data[0], data[1])
-
-    def feed_eof(self) -> None:
-        pass
-
-    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        self.link.malformed(exc)
-
-
 class WebSocketLink(Outbox, asyncio.Protocol):
     """The protocol of one WebSocket. `listener` is replaced when the connection turns out to be an upgrade."""
 
-    __slots__ = ("_closing", "_reader", "listener", "transport", "wheel")
+    __slots__ = ("_closing", "_inflow", "_ping", "listener", "transport", "wheel")
 
     transport: asyncio.Transport | None
 
@@ -141,21 +131,24 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         self.wheel = wheel
         self.transport = None
         self._closing = False
-        self._reader: WebSocketReader | None = WebSocketReader(_Inflow(self), message_bytes_max, False, True)
+        self._inflow: Inflow | None = Inflow(self, message_bytes_max)
+        self._ping: bytes | None = None
 
     # What the event loop calls
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is not None:
-            self._reader.feed_data(data)
+        if self._inflow is not None:
+            self._inflow.arrived(data)
 
     def eof_received(self) -> bool:
-        return False
+        return self._inflow is not None and self._inflow.ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self.transport = None
-        self._reader = None
+        if self._inflow is not None:
+            self._inflow.drop()
+            self._inflow = None
         self.discard()
         listener, self.listener = self.listener, NOBODY  # a cycle less for the garbage collector
         listener.transport_lost()
@@ -166,7 +159,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
     def resume_writing(self) -> None:
         self.unblock()
 
-    # What the reader calls
+    # What the inflow calls
 
     def message_received(self, kind: WSMsgType, data: Any) -> None:
         if kind is WSMsgType.CLOSE:
@@ -174,10 +167,16 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         elif self._closing:
             return  # sent after what closed it
         elif kind is WSMsgType.PING:
-            if not self.blocked:  # a peer that does not read needs no pongs
-                self.write(frame(PONG, data))
+            self._ping = data
         elif kind is not WSMsgType.PONG:
             self.listener.frame_received(data)
+
+    def piece_read(self) -> None:
+        """Of several pings only the last is answered (RFC 6455, section 5.5.3); of a peer that does not read, none."""
+        if self._ping is not None:
+            if not self.blocked and not self._closing:
+                self.write(frame(PONG, self._ping))
+            self._ping = None
 
     def malformed(self, error: BaseException) -> None:
         code = error.code if isinstance(error, WebSocketError) else PROTOCOL_ERROR
@@ -191,7 +190,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             if not self._closing:
                 self._closing = True
                 self._write_close(code if 1000 <= code < 5000 else NORMAL)
-                self.wheel.after(CLOSE_WAIT_S, self._abort)  # closing waits for a peer that perhaps does not read
+                self.wheel.after(CLOSE_WAIT_S, self.abort)  # closing waits for a peer that perhaps does not read
             self.transport.close()
 
     # What the session calls
@@ -201,18 +200,21 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.transport.write(data)
 
     def pause_reading(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
+        if self._inflow is not None:
+            self._inflow.hold()
 
     def resume_reading(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
+        if self._inflow is not None:
+            self._inflow.release()
 
     def overflow(self) -> None:
         self.listener.too_slow()
 
-    def close(self, code: int = NORMAL) -> None:
-        """Writes what waits and a close frame; the peer has CLOSE_WAIT_S to answer it before the transport goes."""
+    def close(self, code: int = NORMAL, at_once: bool = False) -> None:
+        """Writes what waits and a close frame; the peer has CLOSE_WAIT_S to answer it before the transport goes.
+
+        `at_once`: it is not waited for.
+        """
         if self._closing or self.transport is None:
             return
         self._closing = True
@@ -220,12 +222,14 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.write(self.joined(self.packets))
             self.discard()
         self._write_close(code)
+        if at_once:
+            self.transport.close()
         self.resume_reading()  # or the answer would not be heard
-        self.wheel.after(CLOSE_WAIT_S, self._abort)
+        self.wheel.after(CLOSE_WAIT_S, self.abort)
 
     def _write_close(self, code: int) -> None:
         self.write(frame(CLOSE, code.to_bytes(2, "big")))
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()

@@ -21,6 +21,7 @@ from contract.types import parse as parse_payload
 from models.context import Client, Context
 from models.sessions.actions import Sessions
 from ops.logs import REQUEST_ID
+from ops.strangers import Strangers
 from rest.client import client_ip
 from security import csrf
 from security.limits import HttpLimits, Verdict
@@ -52,13 +53,20 @@ class Rest:
     """Adds endpoints to the application. `csrf_key` signs the tokens that cookie requests must bring."""
 
     def __init__(
-        self, tokens: Tokens, sessions: Sessions, limits: HttpLimits, csrf_key: bytes, trusted_proxies: int
+        self,
+        tokens: Tokens,
+        sessions: Sessions,
+        limits: HttpLimits,
+        csrf_key: bytes,
+        trusted_proxies: int,
+        strangers: Strangers,
     ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._limits = limits
         self._csrf_key = csrf_key
         self._trusted_proxies = trusted_proxies
+        self._strangers = strangers
         self.routes: list[tuple[Endpoint, Callable[[web.Request], Awaitable[web.StreamResponse]]]] = []
 
     def add(self, endpoint: Endpoint, route: Route) -> None:
@@ -111,6 +119,7 @@ class Rest:
             if endpoint.method != "GET" and not csrf.matches(given, identity.session_id, self._csrf_key):
                 raise ParleyError("csrf_failed")
         await self._sessions.require_live(identity.session_id)
+        self._strangers.went(request.protocol)
         return identity
 
 

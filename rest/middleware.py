@@ -15,6 +15,7 @@ from contract.errors import ParleyError
 from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
+from ops.strangers import Strangers
 from rest.cors import vary
 from rest.endpoint import VERDICT
 from storage.mongo import as_parley_error
@@ -23,6 +24,7 @@ log = logging.getLogger("parley.http")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COMPRESS_FROM_BYTES = 1_024
+PATH_LOGGED = 512
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 # Helmet's defaults; the pages bring no inline script or style, and talk to their own origin only.
@@ -31,6 +33,7 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
     "style-src 'self' 'unsafe-inline'"
 )
+_IDENTITY = ("", "identity")
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -56,11 +59,28 @@ def error_response(error: ParleyError, request_id: str) -> web.Response:
     return response
 
 
+def _not_inflated() -> web.StreamResponse:
+    """260 KB of gzip may be 260 MB of text: nothing compressed is read, and its connection ends."""
+    text = "A body may not be compressed (Content-Encoding)."
+    response = error_response(ParleyError("unsupported_media_type", text), REQUEST_ID.get())
+    response.headers["Accept-Encoding"] = "identity"
+    response.force_close()
+    return response
+
+
+def _incomplete() -> web.StreamResponse:
+    """The client has gone in the middle of its body, or its chunks are none: nothing of ours has failed."""
+    response = error_response(ParleyError("validation_failed", "The body did not arrive whole."), REQUEST_ID.get())
+    response.set_status(400)
+    return response
+
+
 class Surroundings:
     """Two middlewares: `observe` outside, `guard` inside."""
 
-    def __init__(self, production: bool, health: Health) -> None:
+    def __init__(self, production: bool, health: Health, strangers: Strangers) -> None:
         self._health = health
+        self._strangers = strangers
         self._headers = dict(SECURITY_HEADERS)
         if production:
             self._headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
@@ -81,8 +101,10 @@ class Surroundings:
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _REQUEST_ID.match(given) else new_request_id()
         REQUEST_ID.set(request_id)
+        self._strangers.heard(request.protocol)
         started = time.perf_counter()
         response = await handler(request)
+        self._strangers.answered(request.protocol)
         elapsed = time.perf_counter() - started
         route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"
         if not response.prepared:
@@ -90,7 +112,8 @@ class Surroundings:
         if not route.startswith("/socket.io"):
             HTTP_REQUESTS.labels(request.method, route, str(response.status)).inc()
             HTTP_SECONDS.labels(request.method, route).observe(elapsed)
-            log.info("%s %s %d %.1f ms", request.method, request.path, response.status, elapsed * 1000)
+            path = request.path[:PATH_LOGGED]
+            log.info("%s %s %d %.1f ms", request.method, path, response.status, elapsed * 1000)
         return response
 
     def _finish(self, request: web.Request, response: web.StreamResponse, request_id: str, elapsed: float) -> None:
@@ -120,16 +143,22 @@ class Surroundings:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every error in the contract's shape, those of the framework included."""
         try:
+            if any(one.strip().lower() not in _IDENTITY for one in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
+                return _not_inflated()
             return await handler(request)
         except ParleyError as error:
             return error_response(error, REQUEST_ID.get())
         except web.HTTPException as error:
             return self._translate(error)
         except Exception as error:
+            if isinstance(error, web.RequestPayloadError) or (
+                isinstance(error, ConnectionError) and request.transport is None
+            ):
+                return _incomplete()
             if (known := as_parley_error(error)) is not None:
                 return error_response(known, REQUEST_ID.get())
             ERRORS.inc()
-            log.exception("unexpected exception in %s %s", request.method, request.path)
+            log.exception("unexpected exception in %s %s", request.method, request.path[:PATH_LOGGED])
             return error_response(ParleyError("internal_error"), REQUEST_ID.get())
 
     @staticmethod

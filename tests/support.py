@@ -21,7 +21,8 @@ import aiohttp
 from aiohttp import web
 
 from bench.clients import Account, Person, Rest
-from server import Server, make_runner
+from ops.http import make_runner
+from server import Server
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent

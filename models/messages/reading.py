@@ -44,8 +44,13 @@ class Reading:
         )
 
     async def may_look(self, context: Context, conversation_id: str) -> bool:
-        """Whether the caller is in it, for one who looked at it before."""
+        """Whether the caller is in it, for one who looked at it a moment ago."""
         document = await self._conversations.recent(conversation_id)
+        return document is not None and context.user_id in document["participant_ids"]
+
+    async def still_may_look(self, context: Context, conversation_id: str) -> bool:
+        """The same as the database has it, when someone has just left."""
+        document = await self._conversations.find(conversation_id)
         return document is not None and context.user_id in document["participant_ids"]
 
     async def history(self, context: Context, payload: chat.History) -> chat.HistoryData:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 import server
+from ops.http import HEADER_BYTES_MAX
 from realtime.engine import PING_INTERVAL_S, PING_TIMEOUT_S
 from storage.embedded import EmbeddedMongo
 from tests.cluster.proxies import PROXIES, ROUTES, Cluster, four_processes, nginx, port_of, route_of
@@ -122,7 +123,7 @@ async def test_limits_of_size(cluster: Cluster) -> None:
             body = body.replace("x" * (len(body) - size), "", 1)
             async with http.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
                 assert (len(body), response.status) == (size, status)
-        for size, good in ((server.HEADER_BYTES_MAX - 1_000, True), (server.HEADER_BYTES_MAX * 2, False)):
+        for size, good in ((HEADER_BYTES_MAX - 1_000, True), (HEADER_BYTES_MAX * 2, False)):
             async with http.get(f"{cluster.url}/api/v1/health/live", headers={"X-Long": "x" * size}) as response:
                 assert (response.status == 200) is good
 
@@ -170,8 +171,8 @@ def test_timeouts_are_longer_than_the_silence_of_a_quiet_client(name: str, timeo
 def test_the_files_name_the_limits_of_the_server() -> None:
     for name in ("nginx.conf", "haproxy.cfg"):
         assert str(server.BODY_BYTES_MAX) in (ROOT / "deploy" / name).read_text()
-    assert f"large_client_header_buffers 4 {server.HEADER_BYTES_MAX};" in (ROOT / "deploy/nginx.conf").read_text()
-    assert f"tune.bufsize {server.HEADER_BYTES_MAX + 1024}" in (ROOT / "deploy/haproxy.cfg").read_text()
+    assert f"large_client_header_buffers 4 {HEADER_BYTES_MAX};" in (ROOT / "deploy/nginx.conf").read_text()
+    assert f"tune.bufsize {HEADER_BYTES_MAX + 1024}" in (ROOT / "deploy/haproxy.cfg").read_text()
 
 
 async def test_processes_that_share_a_data_directory_have_log_files_of_their_own(processes: dict[str, Process]) -> None:

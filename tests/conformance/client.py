@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from ops.http import make_runner
 from realtime import engine
 from realtime.polling import PollingLink
 from realtime.session import Session
 from realtime.transport import EngineServer
-from server import make_runner
 from tests.conformance.server import make_app
 from tests.socket.protocol import SEPARATOR
 from tests.support import until

@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from ops.http import make_runner
 from realtime import engine
 from realtime.engine import SocketServer
 from realtime.inbox import Step
@@ -23,7 +24,6 @@ from realtime.packets import Outgoing, event
 from realtime.recovery import Claim
 from realtime.rooms import Member
 from realtime.session import Session
-from server import make_runner
 
 CONNECT_TIMEOUT_S = 1.5  # more than the three pings that a heartbeat test waits for without a CONNECT
 
@@ -44,7 +44,7 @@ class Echoing:
         return False
 
     def run(self, session: Session, packet: str | bytes) -> Step:
-        session.admitted = True
+        session.admit()
         if isinstance(packet, bytes):
             session.link.send(Outgoing.of_bytes(packet))
         else:
@@ -59,6 +59,7 @@ class Echo:
     """A namespace: `auth` after connecting; an echo of `message`, and of `message-with-ack` in its acknowledgement."""
 
     recovers = False
+    attachments_max = 10
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -57,6 +57,11 @@ class Closes:
     def transport_lost(self) -> None: ...
     def transport_failed(self) -> None: ...
 
+    def behind(self, unread: int) -> None: ...
+
+    def spend(self, cost: float) -> float:
+        return 0.0
+
     def too_slow(self) -> None:
         self.slow += 1
         self.link.send(CLOSING)

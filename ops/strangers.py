@@ -1,0 +1,153 @@
+"""Connections of whoever has not logged in: only so many at once, and the oldest go first.
+
+A connection costs a file and some memory before anybody knows whose it is, so they have a part of the files that this
+process may open, and those who have logged in the rest. Over it the oldest is closed: of many who hold connections and
+say nothing it is one of theirs, while an honest client logs in within seconds. One that has sent no request within
+FIRST_REQUEST_S is closed anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import resource
+import time
+from collections.abc import Callable, Hashable
+
+from aiohttp import web
+
+from ops.metrics import STRANGERS, STRANGERS_CLOSED
+from ops.tasks import end
+
+log = logging.getLogger("parley.strangers")
+
+FILES_WANTED = 1_048_576
+FILES_RESERVED = 128  # the database's, Redis's, the logs and what listens
+STRANGERS_SHARE = 1 / 3
+STRANGERS_MAX = 20_000
+FIRST_REQUEST_S = 10.0
+LOOK_EVERY_S = 1.0
+LOOKED_AT = 64
+COMPLAIN_EVERY_S = 10.0
+
+
+def raise_file_limit() -> None:
+    """As many files as the system lets this process have, without asking an operator."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # not everywhere, and what there is will do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def files_allowed() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES_WANTED if soft == resource.RLIM_INFINITY else soft
+
+
+def strangers_max(files: int) -> int:
+    return max(16, min(STRANGERS_MAX, int((files - FILES_RESERVED) * STRANGERS_SHARE)))
+
+
+def members_max(files: int) -> int:
+    """How many connections of people who have logged in so many files allow."""
+    return max(16, files - FILES_RESERVED - strangers_max(files))
+
+
+class Strangers:
+    """`most` at once. Each is known by any object, an HTTP connection or a session."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._all: dict[Hashable, tuple[float, Callable[[], None]]] = {}  # in the order in which they came
+        self._unheard: dict[Hashable, float] = {}  # of these, HTTP connections without a request so far
+        self._closed = 0
+        self._complained_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        STRANGERS.set_function(lambda: len(self._all))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._look_forever(), name="strangers")
+
+    async def stop(self) -> None:
+        await end(self._task)
+
+    def came(self, who: Hashable, close: Callable[[], None]) -> None:
+        """`close` ends it at once, and may call `went`."""
+        self._all[who] = time.monotonic(), close
+        while len(self._all) > self._most:
+            self._close(self._next_to_go(), "too_many")
+
+    def _next_to_go(self) -> Hashable:
+        """The oldest, but not one whose request is being answered if one of the oldest is idle."""
+        oldest = list(itertools.islice(self._all, LOOKED_AT))
+        return next((who for who in oldest if not getattr(who, "_request_in_progress", False)), oldest[0])
+
+    @property
+    def crowded(self) -> bool:
+        """Half of the room is taken: nobody is waited for any more."""
+        return len(self._all) > self._most / 2
+
+    def went(self, who: Hashable) -> None:
+        """It has ended, or has logged in."""
+        self._all.pop(who, None)
+        self._unheard.pop(who, None)
+
+    def watch(self, server: web.Server) -> None:
+        """Every connection of this HTTP server is a stranger until it sends what only a member may."""
+        made, lost = server.connection_made, server.connection_lost
+
+        def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+            made(handler, transport)
+            self._unheard[handler] = time.monotonic()
+            self.came(handler, transport.abort)
+
+        def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+            self.went(handler)
+            lost(handler, exc)
+
+        server.connection_made = connection_made  # type: ignore[method-assign]
+        server.connection_lost = connection_lost  # type: ignore[method-assign]
+
+    def heard(self, connection: Hashable) -> None:
+        """It has sent a request."""
+        self._unheard.pop(connection, None)
+
+    def answered(self, connection: web.RequestHandler) -> None:
+        """A request has been answered. Whoever's it was, a connection that is kept is now the newest stranger."""
+        if connection.transport is not None:
+            self._all.pop(connection, None)
+            self.came(connection, connection.transport.abort)
+
+    def look(self, at: float) -> None:
+        """Closes those that have been silent from the beginning for too long."""
+        for who, since in list(self._unheard.items()):
+            if at - since < FIRST_REQUEST_S:
+                break
+            self._close(who, "silent")
+        if self._closed and at - self._complained_at > COMPLAIN_EVERY_S:
+            log.warning(
+                "%d connections that had not logged in were closed, silent ones or the oldest of over %d",
+                self._closed, self._most,
+            )  # fmt: skip
+            self._closed, self._complained_at = 0, at
+
+    def _close(self, who: Hashable, reason: str) -> None:
+        _, close = self._all.pop(who, (0.0, lambda: None))
+        self._unheard.pop(who, None)
+        self._closed += 1
+        STRANGERS_CLOSED.labels(reason).inc()
+        close()
+
+    async def _look_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.look(time.monotonic())
+
+
+KEY = web.AppKey("strangers", Strangers)

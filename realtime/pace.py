@@ -1,0 +1,51 @@
+"""How much one connection may bring: so much on average, and a burst at once.
+
+Everything that arrives is paid for, whatever it is: a packet costs one, and one more for each KiB. Who has nothing
+left is not read from until there is something again, so nothing is lost and nobody else waits. Who is refused again
+and again pays for that too, and is closed in the end (docs/decisions/0028).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A packet costs as much as so many bytes.
+PACKET_BYTES = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    per_s: float
+    burst: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paces:
+    """`packets` of what arrives, `refusals` of what was refused for the client's own fault."""
+
+    packets: Pace
+    refusals: Pace
+
+    def scaled(self, scale: float) -> Paces:
+        return Paces(*(Pace(one.per_s * scale, one.burst * scale) for one in (self.packets, self.refusals)))
+
+
+# Before a namespace has let it in: a CONNECT with its token for each of them, with some room.
+STRANGER = Paces(packets=Pace(2, 64), refusals=Pace(0.2, 24))
+MEMBER = Paces(packets=Pace(200, 2_000), refusals=Pace(10, 1_000))
+
+
+class Bucket:
+    """What is left of a pace, at a time of `time.monotonic`."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, pace: Pace, at: float) -> None:
+        self._left = pace.burst
+        self._at = at
+
+    def spend(self, cost: float, pace: Pace, at: float) -> float:
+        """Seconds until there is something left; 0 if there is."""
+        left = min(pace.burst, self._left + (at - self._at) * pace.per_s) - cost
+        self._left, self._at = left, at
+        return -left / pace.per_s if left < 0 else 0.0

@@ -1,0 +1,58 @@
+"""Requests that would cost more than they carry are refused before they do."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from urllib.parse import urlsplit
+
+import pytest
+
+from ops.metrics import ERRORS
+from server import Server
+from tests.rest.client import http
+from tests.support import until
+
+BOMB = gzip.compress(b'{"email": "' + b"a" * 50_000_000 + b'"}')
+
+
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/nowhere", "/socket.io/?EIO=4&transport=polling&sid=x"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x-gzip", "GZIP", "identity, gzip"])
+async def test_what_is_compressed_is_refused_and_not_inflated(
+    url: str, path: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inflated: list[int] = []
+    monkeypatch.setattr("aiohttp.http_parser.ZLibDecompressor", lambda *args, **kwargs: inflated.append(1))
+    async with http(url) as call:
+        answer = await call("POST", path, data=BOMB, headers={"Content-Encoding": encoding})
+    assert answer.status == 415
+    assert answer.body["error"]["code"] == "unsupported_media_type"
+    assert answer.headers["Connection"] == "close"
+    assert inflated == []
+
+
+async def test_what_says_that_it_is_not_compressed_is_taken(url: str) -> None:
+    async with http(url) as call:
+        answer = await call("POST", "/api/v1/auth/login", data=b"{", headers={"Content-Encoding": "Identity"})
+    assert answer.body["error"]["code"] != "unsupported_media_type"
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/socket.io/?EIO=4&transport=polling&sid="])
+async def test_an_upload_that_is_given_up_is_no_error_of_ours(
+    server: Server, url: str, path: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    where, before = urlsplit(url), ERRORS._value.get()
+    async with http(url) as call:
+        opened = (await call("GET", "/socket.io/?EIO=4&transport=polling")).body
+    if path.endswith("="):
+        path += opened.partition('"sid":"')[2].partition('"')[0]
+    _, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode() + body)
+    connections = server.strangers._all
+    await until(lambda: any(getattr(one, "_request_in_progress", False) for one in connections))
+    (uploading,) = [one for one in connections if getattr(one, "_request_in_progress", False)]
+    writer.transport.abort()
+    await until(lambda: not uploading._request_in_progress)  # type: ignore[attr-defined]
+    assert ERRORS._value.get() == before
+    assert "unexpected" not in caplog.text

@@ -1,0 +1,151 @@
+"""Connections of whoever has not logged in: bounded, the oldest first, and never at the cost of those who have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from ops import strangers
+from ops.strangers import Strangers
+from server import Server
+from tests.rest.client import http
+from tests.socket.protocol import Polling
+from tests.support import PATIENCE_S, Crowd, Raw, until
+
+
+class Silent:
+    """TCP connections that say nothing, or only what they are given."""
+
+    def __init__(self, url: str) -> None:
+        where = urlsplit(url)
+        assert where.hostname is not None
+        self._where = where.hostname, where.port
+        self._open: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def open(self, count: int, words: bytes = b"") -> None:
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection(*self._where)
+            writer.write(words)
+            self._open.append((reader, writer))
+
+    async def gone(self, first: int) -> None:
+        """The first of them have been closed by the server."""
+        for reader, _ in self._open[:first]:
+            async with asyncio.timeout(PATIENCE_S):
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.read()
+
+    def close(self) -> None:
+        for _, writer in self._open:
+            writer.transport.abort()
+
+
+@pytest.fixture
+async def silent(url: str) -> AsyncIterator[Silent]:
+    made = Silent(url)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"GET /api/v1/health/live HTTP/1.1\r\nHost: x\r\n", b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
+)
+async def test_the_oldest_go_first_and_members_stay(server: Server, crowd: Crowd, silent: Silent, words: bytes) -> None:
+    ada, ben, conversation = await crowd.pair()
+    server.strangers._most = 5
+    await until(lambda: len(server.strangers) <= 5)
+    await silent.open(40, words)
+    await silent.gone(35)
+    assert len(server.strangers) <= 5
+    for number in range(3):
+        sent = {"conversation_id": conversation["id"], "client_id": f"m{number}", "text": "Forty?"}
+        await ada.call("chat:send", sent)
+    cleo = await crowd.person("Cleo")  # who comes meanwhile is let in
+    assert (await cleo.call("chat:list", {}))["items"] == []
+    assert (await ben.call("chat:list", {}))["items"][0]["last_seq"] == 3
+
+
+async def test_a_websocket_that_does_not_log_in_is_one(server: Server, crowd: Crowd, url: str) -> None:
+    account = await crowd.account()
+    await crowd.rest.__aexit__()
+    await until(lambda: len(server.strangers) == 0)
+    server.strangers._most = 2
+    async with Raw(url) as first, Raw(url) as second:
+        async with Raw(url):
+            assert await first.receive() is None
+        await second.connect("/chat", account.access_token)
+        async with Raw(url), Raw(url), Raw(url):
+            assert (await second.ask("/chat", "chat:list", {}))["ok"]
+
+
+async def test_a_member_is_none_while_they_are_answered(server: Server, crowd: Crowd, url: str) -> None:
+    account = await crowd.account()
+    await crowd.rest.__aexit__()
+    await until(lambda: len(server.strangers) == 0)
+    async with Polling(url) as polling:
+        await polling.connect("/chat", account.access_token)
+        await until(lambda: len(server.strangers) == 1)  # the connection that is kept
+        polls = asyncio.create_task(polling.poll())
+        await until(lambda: len(server.strangers) == 0)
+        assert await polling.post('42/chat,1["chat:list",{}]') == 200
+        assert (await polls)[0] == 200
+        await until(lambda: len(server.strangers) == 2)
+
+
+async def test_who_is_being_answered_does_not_go_before_who_is_idle() -> None:
+    class Connection:
+        def __init__(self, busy: bool) -> None:
+            self._request_in_progress = busy
+
+    some, closed = Strangers(3), []
+    for busy in (True, True, False, False):
+        one = Connection(busy)
+        some.came(one, lambda one=one: closed.append(one._request_in_progress))  # type: ignore[misc]
+    assert closed == [False]
+
+
+@pytest.mark.parametrize("body", [b"4" + b"x" * 70_000, b"\x1e".join([b"3"] * 100), b"d=", b"4null"])
+async def test_a_stranger_posts_little_and_only_text(server: Server, url: str, body: bytes) -> None:
+    server.sio.eio.pace(1.0)
+    async with Polling(url) as polling:
+        assert await polling.post_body(body) in (200, 400)
+        await until(lambda: not server.sio.eio.sockets)
+
+
+async def test_a_stranger_who_sends_far_too_much_at_once_is_closed(server: Server, url: str) -> None:
+    server.sio.eio.pace(1.0)
+    async with Raw(url) as raw:
+        await raw.send("40/chat," + "x" * 100_000)
+        assert await raw.receive() is None
+
+
+async def test_silence_from_the_beginning_has_an_end(server: Server, silent: Silent, url: str) -> None:
+    await silent.open(3)
+    await until(lambda: len(server.strangers) == 3)
+    async with http(url) as call:
+        await call("GET", "/api/v1/health/live")
+        server.strangers.look(time.monotonic())
+        assert len(server.strangers) == 4
+        server.strangers.look(time.monotonic() + strangers.FIRST_REQUEST_S)
+        await silent.gone(3)
+        assert len(server.strangers) == 1, "one that has asked for something is kept"
+
+
+def test_it_is_said_how_many_were_closed(caplog: pytest.LogCaptureFixture) -> None:
+    some, closed = Strangers(3), []
+    for number in range(10):
+        some.came(number, lambda number=number: closed.append(number))  # type: ignore[misc]
+    some.look(time.monotonic())
+    assert closed == list(range(7))
+    assert "7 connections that had not logged in were closed" in caplog.text
+
+
+@pytest.mark.parametrize("files", [256, 1_024, 65_536, 1_048_576])
+def test_files_are_enough_for_all(files: int) -> None:
+    assert strangers.strangers_max(files) >= 16
+    assert strangers.strangers_max(files) + strangers.members_max(files) + strangers.FILES_RESERVED <= files
