@@ -83,7 +83,7 @@ async def test_a_join_beside_somebody_elses_leaving(crowd: Crowd, monkeypatch: p
 async def test_whoever_is_in_no_namespace_any_more_has_the_time_of_a_beginner(
     tmp_path: Path, mongo_url: str, last: str
 ) -> None:
-    async with serving(settings_for_tests(tmp_path, connect_timeout_s=0.5), mongo_url) as (server, url):
+    async with serving(settings_for_tests(tmp_path), mongo_url) as (server, url):
         crowd = Crowd(url)
         account = await crowd.account()
         await crowd.rest.__aexit__()
@@ -91,6 +91,7 @@ async def test_whoever_is_in_no_namespace_any_more_has_the_time_of_a_beginner(
             for raw in (gone, back, stays):
                 await raw.connect("/chat", account.access_token)
             await until(lambda: len(server.strangers) == 0)
+            server.sio.eio.connect_timeout_s = 2.0  # only now: who begins has as long as ever
             for raw in (gone, back):
                 await raw.send(last)
             await until(lambda: len(server.strangers) == 2)
@@ -99,7 +100,7 @@ async def test_whoever_is_in_no_namespace_any_more_has_the_time_of_a_beginner(
                 assert (await gone.receive() or "").startswith("44")
             await back.connect("/offers", account.access_token)
             assert await gone.receive() is None
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.5)  # the other's deadline, which was right behind
             assert (await back.ask("/offers", "offer:list", {}))["ok"]
             assert (await stays.ask("/chat", "chat:list", {}))["ok"]
         await crowd.close()
