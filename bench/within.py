@@ -39,12 +39,10 @@ class Ear:
     """What one person knows, and when each message was heard as it happened."""
 
     known: set[int] = field(default_factory=set)
-    fetched: int = 0
     heard_at: dict[str, float] = field(default_factory=dict)
 
     def hear(self, message: Json, fetched: bool) -> None:
         self.known.add(message["seq"])
-        self.fetched += fetched
         if not fetched:
             self.heard_at[message["client_id"]] = time.monotonic()
 

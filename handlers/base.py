@@ -39,7 +39,7 @@ log = logging.getLogger("parley.commands")
 Action = Callable[[Context, Any], Awaitable[msgspec.Struct]]
 Handler = Callable[[Connection, Context, Any], "msgspec.Struct | Awaitable[msgspec.Struct]"]
 SLOW_S = 1.0
-# Whoever gets these has asked for what they cannot have, and a repeat brings the same.
+# Errors that a well-made client does not cause again and again; too many of them close its session.
 CLIENTS_FAULT = frozenset(
     {
         "forbidden", "rate_limited", "session_revoked", "token_expired", "token_invalid", "too_many_connections",

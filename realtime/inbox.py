@@ -18,14 +18,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from realtime.pace import TURN_PACKETS
+
 log = logging.getLogger("parley.engine")
 
 Answer = TypeVar("Answer", covariant=True)
 WAITING_MAX = 1_024
 WAITING_BYTES_MAX = 524_288
 OVERLAPPING_MAX = 64
-# So many packets that need no waiting are worked off before others have a turn.
-TURN_PACKETS = 32
 
 
 @dataclass(slots=True)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
 
-from realtime.pace import PACKET_BYTES
+from realtime.pace import PACKET_BYTES, TURN_PACKETS
 
 if TYPE_CHECKING:
     from realtime.websocket import WebSocketLink
 
 PIECE_BYTES = 1_024
-TURN_PACKETS = 32
 TURN_BYTES = 16_384
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # A packet costs as much as so many bytes.
 PACKET_BYTES = 1_024
+# So many packets of one connection that need no waiting are worked off before others have a turn.
+TURN_PACKETS = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from engineio import exceptions, packet, payload
 
-from realtime.pace import PACKET_BYTES
+from realtime.pace import PACKET_BYTES, TURN_PACKETS
 from realtime.polling import PollingLink
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("parley.engine")
 
-# So many packets are worked off before others have a turn, and the body has so long to arrive.
-TURN_PACKETS = 32
-BODY_S = 20.0
+BODY_S = 20.0  # so long the body has to arrive
 REST_S = 1.0  # so often one that rests looks whether its session is still there
 
 

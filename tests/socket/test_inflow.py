@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from realtime.inflow import PIECE_BYTES, TURN_BYTES, TURN_PACKETS
+from realtime.inflow import PIECE_BYTES, TURN_BYTES
 from realtime.outbox import Flusher
+from realtime.pace import TURN_PACKETS
 from realtime.packets import PONG, frame
 from realtime.websocket import WebSocketLink
 from realtime.wheel import TimerWheel

@@ -10,8 +10,7 @@ import pytest
 
 from contract.closing import TOO_MUCH
 from realtime.engine import MESSAGE_BYTES_MAX
-from realtime.inbox import TURN_PACKETS
-from realtime.pace import MEMBER, PACKET_BYTES, STRANGER, Bucket, Pace, Paces
+from realtime.pace import MEMBER, PACKET_BYTES, STRANGER, TURN_PACKETS, Bucket, Pace, Paces
 from realtime.polling import PollingLink
 from server import Server
 from tests.contract.stage import settings_for_tests
