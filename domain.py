@@ -9,6 +9,9 @@ from models.conversations import document as conversation_document
 from models.conversations.actions import Conversations
 from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
+from models.departures import store as departure_store
+from models.departures.actions import Departures
+from models.departures.store import DepartureStore
 from models.finance.actions import Finance
 from models.finance.corrections import Corrections
 from models.finance.reports import Reports
@@ -67,6 +70,7 @@ INDEXES = {
     **session_document.INDEXES,
     **conversation_document.INDEXES,
     **message_document.INDEXES,
+    **departure_store.INDEXES,
     **notification_document.INDEXES,
     **ledger_document.INDEXES,
     **offer_document.INDEXES,
@@ -93,6 +97,7 @@ class Domain:
         self.users = Users(UserStore(database), self.sessions, passwords)
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
+        self.departures = Departures(DepartureStore(database))
         self.conversations = Conversations(conversations, self.users, publisher)
         rebuilding = Rebuilding(store, index)
         reindexing = Reindexing(index, rebuilding, self.conversations)
@@ -108,7 +113,7 @@ class Domain:
         self.chat = Chat(
             conversations=self.conversations,
             messages=self.messages,
-            membership=Membership(self.conversations, store, log, self.notifications, adapter.bus),
+            membership=Membership(self.conversations, self.departures, store, log, self.notifications, adapter.bus),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, publisher),
             search=Search(store, index, self.conversations, migrated),

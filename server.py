@@ -24,6 +24,7 @@ from handlers.gate import Gate
 from handlers.looking import Looking
 from handlers.offers import OffersNamespace
 from handlers.presence import PresenceNamespace
+from handlers.rechecking import Rechecking
 from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
 from models.processes.actions import Processes
@@ -45,7 +46,7 @@ from rest import offers as offer_routes
 from rest.admin import add_admin
 from rest.endpoint import Rest
 from rest.finance import add_finance
-from rest.health import HealthRoutes, metrics
+from rest.health import HealthRoutes
 from rest.identity import IdentityRoutes
 from rest.middleware import Surroundings
 from security import secret
@@ -77,9 +78,10 @@ class Server:
         self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
-        self.sio.eio.route = settings.route
+        self.sio.eio.route, self.sio.eio.trusted_proxies = settings.route, settings.trusted_proxies
         files = strangers.files_allowed()
         self.strangers = self.sio.eio.strangers = strangers.Strangers(strangers.strangers_max(files))
+        self.strangers.proxied = settings.trusted_proxies > 0
         self.connections_max = min(settings.connections_max, strangers.members_max(files))
         if self.connections_max < settings.connections_max:
             log.warning(
@@ -125,6 +127,9 @@ class Server:
         self.gate = Gate(self.tokens, domain.sessions, self.connections, limits, self.admission)
         rooms = self.sio.manager
         looking = Looking(rooms, self.connections, self.adapter.bus)
+        self.rechecking = Rechecking(
+            self.connections, domain.sessions, domain.conversations, domain.departures, looking
+        )
         namespaces: list[Namespace] = [
             ChatNamespace(self.gate, rooms, domain.chat, looking),
             TypingNamespace(self.gate, domain.typing, looking),
@@ -154,11 +159,10 @@ class Server:
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers, domain.rules)
         add_finance(rest, domain.finance, domain.payments, domain.corrections, domain.reports)
-        HealthRoutes(self.health).add_to(rest)
+        HealthRoutes(self.health, self.settings.operators_token).add_to(rest, app)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
-        add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)
+        add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs, domain.users)
         cross_origin.add_routes(app, rest.routes)
-        app.router.add_get("/metrics", metrics)
         docs.add_docs(app)
         pages.add_pages(app)
         self.sio.attach(app)
@@ -176,6 +180,7 @@ class Server:
             await self.runner.start()
         await self.depth.start()
         await self.strangers.start()
+        await self.rechecking.start()
         self._tending = asyncio.create_task(self.database.tend_forever(), name="transactions")
 
     async def drain(self) -> None:
@@ -188,19 +193,11 @@ class Server:
         """Whatever of it fails, because the database has just gone perhaps, the rest is done."""
         self.lag.stop()
         await end(self._tending)
+        domain, runners = self.domain, [self.runner] if self.runner is not None else []
         for part in (
-            *([self.runner] if self.runner is not None else []),
-            self.depth,
-            self.strangers,
-            self.domain.typing,
-            self.tracker,
-            self.connections,
-            self.sio,
-            self.domain.repair,
-            self.domain.indexing,
-            self.domain.conversations,
-            self.adapter,
-        ):
+            *runners, self.depth, self.strangers, self.rechecking, domain.typing, self.tracker, self.connections,
+            self.sio, domain.repair, domain.indexing, domain.conversations, self.adapter,
+        ):  # fmt: skip
             try:
                 await asyncio.wait_for(part.stop(), STOP_PART_S)
             except TimeoutError:

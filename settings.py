@@ -44,6 +44,7 @@ class Settings:
     connections_max: int = 20_000
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
+    operators_token: str | None = field(default=None, repr=False)
     access_token_ttl_s: int = 900
     refresh_token_ttl_s: int = 30 * 24 * 3600
     bcrypt_rounds: int = 12
@@ -112,6 +113,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         connections_max=_whole(env, "CONNECTIONS_MAX", 20_000, 1, 10_000_000),
         cors_origins=tuple(o.strip() for o in env.get("CORS_ORIGINS", "").split(",") if o.strip()),
         trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
+        operators_token=env.get("OPERATORS_TOKEN") or None,
         access_token_ttl_s=_whole(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400),
         refresh_token_ttl_s=_whole(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600),
         bcrypt_rounds=_whole(env, "BCRYPT_ROUNDS", 12, 4, 16),
@@ -139,6 +141,8 @@ def _check(settings: Settings) -> None:
     for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):
         if secret and len(secret.encode()) < 32:
             raise SettingsError(f"{name} must have at least 32 bytes; make one with: openssl rand -hex 32")
+    if settings.operators_token is not None and not re.fullmatch(r"[\x21-\x7e]{16,256}", settings.operators_token):
+        raise SettingsError("OPERATORS_TOKEN must have 16 to 256 characters, without blanks: openssl rand -hex 32")
     if settings.redis_url is not None:
         _check_redis_url(settings.redis_url)
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -73,7 +73,7 @@ def microseconds(work: Callable[[], Any], events: int = EVENTS) -> float:
 
 async def connected(server: Server, token: str) -> tuple[Session, Member]:
     eio = server.sio.eio
-    session = Session(eio, eio.generate_id())
+    session = Session(eio, eio.generate_id(), "")
     link = session.link = eio.make_link(session)
     link.transport = cast(asyncio.Transport, Sink())
     session.upgraded = True

@@ -5,10 +5,11 @@ Every answer is about the process that gave it, and names it. Behind a proxy ask
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from contract.registry import Endpoint
 from contract.system import ComponentHealth, HealthStatus
+from contract.text import line
 from contract.types import Cursor, Empty, Id, Limit, Payload, Resource, Timestamp
 
 
@@ -121,4 +122,22 @@ DEAD_JOBS = Endpoint(
 JOB_REPLAY = Endpoint(
     "POST", "/api/v1/admin/jobs/{job_id}/replay", "Tries a dead job again, at once.", "admin", JobTarget,
     status=204, errors=("forbidden", "not_found"),
+)  # fmt: skip
+
+
+class SetDisabled(Payload):
+    user_id: Id
+    disabled: bool
+    reason: Annotated[str, line(200)]
+
+
+class AccountStatus(Resource):
+    user_id: str
+    disabled: bool
+
+
+USER_DISABLED = Endpoint(
+    "PUT", "/api/v1/admin/users/{user_id}/disabled",
+    "Closes an account, all its log-ins and connections at once, or opens it again.", "admin", SetDisabled,
+    AccountStatus, errors=("forbidden", "not_found"),
 )  # fmt: skip

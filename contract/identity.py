@@ -17,7 +17,11 @@ BusinessName = Annotated[str, line(120)]
 
 
 class Device(Payload):
-    """What the client says of the device it runs on; shown in the list of sessions."""
+    """What the client says of the device it runs on; shown in the list of sessions.
+
+    `id`: a random one that the app keeps. From a device that was logged in before, guesses of others at the account's
+    password do not slow the owner's log-in.
+    """
 
     id: Annotated[str, opaque(128, "made by the client")] | None = None
     name: Annotated[str, line(120)] | None = None
@@ -117,7 +121,7 @@ class AuthExpiring(Resource):
 
 
 class AuthRevoked(Resource):
-    reason: Literal["logged_out", "revoked", "refresh_reused", "password_changed", "expired"]
+    reason: Literal["logged_out", "revoked", "refresh_reused", "password_changed", "disabled", "expired"]
 
 
 AUTH_REFRESH = Command(
@@ -137,11 +141,12 @@ for _namespace in NAMESPACES:
 _BASE = "/api/v1/auth"
 REGISTER = Endpoint(
     "POST", f"{_BASE}/register", "Makes an account and logs it in.", "identity", Register, UserTokens,
-    status=201, auth=False, limit="auth", errors=("email_taken",),
+    status=201, auth=False, limit="auth", errors=("email_taken", "over_capacity"),
 )  # fmt: skip
 LOGIN = Endpoint(
     "POST", f"{_BASE}/login", "Logs in. Failed tries are answered ever more slowly (account_locked).", "identity",
-    Login, UserTokens, auth=False, limit="auth", errors=("invalid_credentials", "account_locked"),
+    Login, UserTokens, auth=False, limit="auth",
+    errors=("invalid_credentials", "account_locked", "over_capacity", "forbidden"),
 )  # fmt: skip
 REFRESH = Endpoint(
     "POST",
@@ -152,15 +157,15 @@ REFRESH = Endpoint(
     Refresh,
     TokensData,
     auth=False,
-    limit="auth",
-    errors=("token_invalid", "token_expired", "refresh_reused", "session_revoked"),
+    limit="refresh",
+    errors=("token_invalid", "token_expired", "refresh_reused", "session_revoked", "forbidden"),
 )
 LOGOUT = Endpoint("POST", f"{_BASE}/logout", "Ends this session and its connections.", "identity", status=204)
 ME = Endpoint("GET", f"{_BASE}/me", "The caller's account.", "identity", Empty, User)
 ME_UPDATE = Endpoint("PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User)
 PASSWORD_CHANGE = Endpoint(
     "POST", f"{_BASE}/password/change", "Changes the password; every other session ends.", "identity", PasswordChange,
-    status=204, limit="auth", errors=("invalid_credentials", "account_locked"),
+    status=204, limit="auth", errors=("invalid_credentials", "account_locked", "over_capacity", "conflict"),
 )  # fmt: skip
 SESSIONS = Endpoint("GET", f"{_BASE}/sessions", "The caller's live sessions, newest first.", "identity", Empty,
     SessionList)  # fmt: skip

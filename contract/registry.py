@@ -156,6 +156,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {}
 # REST limits: per user where one is known, else per address.
 RATE_TIERS = {
     "general": Rate(1200, 60, 300),
-    "auth": Rate(300, 60, 100),
+    "auth": Rate(120, 60, 60),  # what hashes a password
+    "refresh": Rate(300, 60, 100),
     "probe": Rate(6000, 60, 1000),
 }

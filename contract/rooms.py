@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def user_room(user_id: str) -> str:
-    """Every connection of one user, in /chat and /system."""
-    return f"user:{user_id}"
+    """Every connection of one user, in /chat and /system. One string for all who keep it: each namespace is in it."""
+    return sys.intern(f"user:{user_id}")
 
 
 def typing_room(conversation_id: str) -> str:

@@ -137,12 +137,14 @@ READY = Endpoint(
     "health", Empty, Readiness, auth=False, limit="probe",
 )  # fmt: skip
 DETAILED = Endpoint(
-    "GET", f"{_HEALTH}/detailed", "Every part with its latency, and the process's own figures.", "health", Empty,
-    DetailedHealth, auth=False, limit="probe",
+    "GET", f"{_HEALTH}/detailed",
+    "Every part with its latency, and the process's own figures. For operators: from the machine itself, or with "
+    "OPERATORS_TOKEN as the bearer token.", "health", Empty, DetailedHealth, auth=False, limit="probe",
+    errors=("forbidden", "unauthenticated"),
 )  # fmt: skip
 SYSTEM_HEALTH = Endpoint(
     "GET", "/api/v1/system/health", "The same, under the name dashboards use.", "health", Empty, DetailedHealth,
-    auth=False, limit="probe",
+    auth=False, limit="probe", errors=("forbidden", "unauthenticated"),
 )  # fmt: skip
 
 _NOTIFICATIONS = "/api/v1/notifications"

@@ -7,6 +7,7 @@ its login session joined elsewhere on this process. Removal from a conversation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from contract.rooms import presence_room, typing_room
@@ -75,15 +76,25 @@ class Looking:
         return [other.sids["/typing"] for other in followers if "/typing" in other.sids]
 
     async def _left_conversation(self, data: dict[str, Any]) -> None:
-        """Someone left a conversation: they stop looking, and strangers stop seeing each other's presence."""
+        self.left(data["user_id"], data["conversation_id"], data["strangers"])
+
+    def left(self, user_id: str, conversation_id: str, strangers: Sequence[str]) -> bool:
+        """Someone left a conversation: they stop looking, and strangers stop seeing each other's presence.
+
+        False if nobody here was looking or watching any more.
+        """
         self.departures += 1
-        user_id, conversation_id, strangers = data["user_id"], data["conversation_id"], data["strangers"]
+        found = False
         for connection in self._connections.of_user(user_id):
+            found |= conversation_id in connection.looking_at
             self.leave(connection, conversation_id)
-            if sid := connection.sids.get("/presence"):
-                for stranger in strangers:
-                    self._rooms.leave(sid, presence_room(stranger), "/presence")
+            for stranger in strangers:
+                found |= self._unwatch(connection, stranger)
         for stranger in strangers:
             for connection in self._connections.of_user(stranger):
-                if sid := connection.sids.get("/presence"):
-                    self._rooms.leave(sid, presence_room(user_id), "/presence")
+                found |= self._unwatch(connection, user_id)
+        return found
+
+    def _unwatch(self, connection: Connection, user_id: str) -> bool:
+        sid = connection.sids.get("/presence")
+        return sid is not None and self._rooms.leave(sid, presence_room(user_id), "/presence")

@@ -14,6 +14,8 @@ import msgspec
 
 from contract.errors import ParleyError
 from contract.identity import Role
+from ops import audit
+from ops.addresses import network
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,21 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where an unauthenticated request comes from; `ip` already accounts for trusted proxies."""
+    """Where an HTTP request comes from; `ip` already accounts for trusted proxies. `gone`: nobody waits any more."""
 
     ip: str | None
     user_agent: str | None
     request_id: str
+    gone: Callable[[], bool] = lambda: False
+
+    @property
+    def address(self) -> str:
+        """What stands for whoever is there, when callers are counted."""
+        return network(self.ip)
+
+
+# Whoever runs a command on the server's machine.
+OPERATOR = Client(None, None, "")
 
 
 def fingerprint(*parts: Any) -> str:
@@ -50,6 +62,7 @@ def fingerprint(*parts: Any) -> str:
 
 def require_administrator(context: Context) -> None:
     if context.role not in ("admin", "super_admin"):
+        audit.record("access_refused", user_id=context.user_id, role=context.role)
         raise ParleyError("forbidden", "This is for administrators.")
 
 

@@ -24,6 +24,13 @@ NAMESPACE_CONNECTIONS = Gauge("parley_namespace_connections", "Connected namespa
 LOG_INS = Gauge("parley_log_ins_running", "Connections whose first namespace is being logged in")
 STRANGERS = Gauge("parley_strangers", "Connections and sessions of people who have not logged in")
 STRANGERS_CLOSED = Counter("parley_strangers_closed_total", "Those of them that were closed", ["reason"])
+LOGIN_TRIES = Counter("parley_login_tries_total", "Passwords that someone wanted to try", ["outcome"])
+HASHES = Counter("parley_password_hashes_total", "Passwords to be hashed: done, refused or abandoned", ["outcome"])
+HASHES_WAITING = Gauge("parley_password_hashes_waiting", "Passwords that wait to be hashed")
+SECURITY_EVENTS = Counter("parley_security_events_total", "Lines of the security log and those left out", ["event"])
+RECHECKS_LATE = Counter(
+    "parley_rechecks_late_total", "Ends of log-ins and departures that a look at the database found first", ["kind"]
+)
 ADMISSIONS_REFUSED = Counter("parley_admissions_refused_total", "Namespace connects over capacity", ["reason"])
 LOOP_LAG = Gauge("parley_loop_lag_seconds", "How late the event loop is, smoothed over a second")
 CONNECTS_REFUSED = Counter("parley_connects_refused_total", "Refused namespace connects", ["code"])

@@ -14,10 +14,12 @@ import itertools
 import logging
 import resource
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 from aiohttp import web
 
+from ops import audit
+from ops.addresses import network, shared_by_many
 from ops.metrics import STRANGERS, STRANGERS_CLOSED
 from ops.tasks import end
 
@@ -28,6 +30,7 @@ FILES_RESERVED = 128  # the database's, Redis's, the logs and what listens
 STRANGERS_SHARE = 1 / 3
 STRANGERS_MAX = 20_000
 FIRST_REQUEST_S = 10.0
+ADDRESS_SHARE = 1 / 4
 LOOK_EVERY_S = 1.0
 LOOKED_AT = 64
 COMPLAIN_EVERY_S = 10.0
@@ -57,11 +60,18 @@ def members_max(files: int) -> int:
 
 
 class Strangers:
-    """`most` at once. Each is known by any object, an HTTP connection or a session."""
+    """`most` at once. Each is known by any object, an HTTP connection or a session.
+
+    `proxied`: the peers of our connections are proxies.
+    """
+
+    proxied = False
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._all: dict[Hashable, tuple[float, Callable[[], None]]] = {}  # in the order in which they came
+        self._all: dict[Hashable, Callable[[], None]] = {}  # in the order in which they came
+        self._addresses: dict[Hashable, str] = {}
+        self._by_address: dict[str, dict[Hashable, None]] = {}
         self._unheard: dict[Hashable, float] = {}  # of these, HTTP connections without a request so far
         self._closed = 0
         self._complained_at = 0.0
@@ -77,16 +87,22 @@ class Strangers:
     async def stop(self) -> None:
         await end(self._task)
 
-    def came(self, who: Hashable, close: Callable[[], None]) -> None:
-        """`close` ends it at once, and may call `went`."""
-        self._all[who] = time.monotonic(), close
+    def came(self, who: Hashable, close: Callable[[], None], address: str = "") -> None:
+        """`close` ends it at once, and may call `went`. `address`: whose share it takes, if that is known."""
+        self._all[who] = close
+        if address:
+            self._addresses[who] = address
+            own = self._by_address.setdefault(address, {})
+            own[who] = None
+            if len(own) > self.address_max:
+                self._close(_next_to_go(own), "too_many_of_one_address")
         while len(self._all) > self._most:
-            self._close(self._next_to_go(), "too_many")
+            self._close(_next_to_go(self._all), "too_many")
 
-    def _next_to_go(self) -> Hashable:
-        """The oldest, but not one whose request is being answered if one of the oldest is idle."""
-        oldest = list(itertools.islice(self._all, LOOKED_AT))
-        return next((who for who in oldest if not getattr(who, "_request_in_progress", False)), oldest[0])
+    @property
+    def address_max(self) -> int:
+        """How many one address may have: a crowd behind one router, and not all there is."""
+        return max(8, int(self._most * ADDRESS_SHARE))
 
     @property
     def crowded(self) -> bool:
@@ -95,8 +111,17 @@ class Strangers:
 
     def went(self, who: Hashable) -> None:
         """It has ended, or has logged in."""
-        self._all.pop(who, None)
+        self._forget(who)
         self._unheard.pop(who, None)
+
+    def _forget(self, who: Hashable) -> Callable[[], None] | None:
+        address = self._addresses.pop(who, None)
+        if address is not None:
+            own = self._by_address[address]
+            del own[who]
+            if not own:
+                del self._by_address[address]
+        return self._all.pop(who, None)
 
     def watch(self, server: web.Server) -> None:
         """Every connection of this HTTP server is a stranger until it sends what only a member may."""
@@ -105,7 +130,7 @@ class Strangers:
         def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
             made(handler, transport)
             self._unheard[handler] = time.monotonic()
-            self.came(handler, transport.abort)
+            self.came(handler, transport.abort, self._address_of(transport))
 
         def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
             self.went(handler)
@@ -121,8 +146,13 @@ class Strangers:
     def answered(self, connection: web.RequestHandler) -> None:
         """A request has been answered. Whoever's it was, a connection that is kept is now the newest stranger."""
         if connection.transport is not None:
-            self._all.pop(connection, None)
-            self.came(connection, connection.transport.abort)
+            self._forget(connection)
+            self.came(connection, connection.transport.abort, self._address_of(connection.transport))
+
+    def _address_of(self, transport: asyncio.BaseTransport) -> str:
+        """Empty for a proxy: all connections are its own, and only requests tell of others."""
+        peer = None if self.proxied else transport.get_extra_info("peername")
+        return share_of(peer[0]) if isinstance(peer, tuple) else ""
 
     def look(self, at: float) -> None:
         """Closes those that have been silent from the beginning for too long."""
@@ -135,19 +165,32 @@ class Strangers:
                 "%d connections that had not logged in were closed, silent ones or the oldest of over %d",
                 self._closed, self._most,
             )  # fmt: skip
+            audit.record("strangers_closed", count=self._closed)
             self._closed, self._complained_at = 0, at
 
     def _close(self, who: Hashable, reason: str) -> None:
-        _, close = self._all.pop(who, (0.0, lambda: None))
+        close = self._forget(who)
         self._unheard.pop(who, None)
         self._closed += 1
         STRANGERS_CLOSED.labels(reason).inc()
-        close()
+        if close is not None:
+            close()
 
     async def _look_forever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.look(time.monotonic())
+
+
+def share_of(address: str | None) -> str:
+    """By what strangers of an address are counted; empty if they are not."""
+    return "" if shared_by_many(address) else network(address)
+
+
+def _next_to_go(among: Iterable[Hashable]) -> Hashable:
+    """The oldest, but not one whose request is being answered if one of the oldest is idle."""
+    oldest = list(itertools.islice(among, LOOKED_AT))
+    return next((who for who in oldest if not getattr(who, "_request_in_progress", False)), oldest[0])
 
 
 KEY = web.AppKey("strangers", Strangers)

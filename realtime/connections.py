@@ -105,6 +105,11 @@ class Connections:
         """Everyone who is connected to this process."""
         return list(self._by_user)
 
+    @property
+    def session_ids(self) -> list[str]:
+        """Every log-in with a connection to this process."""
+        return list(self._by_session)
+
     def of_session(self, session_id: str) -> set[Connection]:
         return self._by_session.get(session_id, set())
 
@@ -206,8 +211,12 @@ class Connections:
         self._watch(connection)
 
     async def _session_revoked(self, data: dict[str, Any]) -> None:
-        for connection in list(self.of_session(data["session_id"])):
-            await self._end(connection, data["reason"])
+        await self.end_session(data["session_id"], data["reason"])
+
+    async def end_session(self, session_id: str, reason: Any) -> None:
+        """Its log-in has ended: its connections are told and closed."""
+        for connection in list(self.of_session(session_id)):
+            await self._end(connection, reason)
 
     async def _end(self, connection: Connection, reason: Any) -> None:
         await self._tell(connection, "auth:revoked", identity_contract.AuthRevoked(reason=reason))

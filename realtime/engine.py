@@ -223,7 +223,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._leave(member)
             return
         session.admit()
-        session.refused_again = session.refused_again - {name}
+        if name in session.refused_again:
+            session.refused_again = session.refused_again - {name}
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
             self.recovery.joined(member, claim.unseen_since if claim is not None else None)

@@ -7,6 +7,7 @@ and again pays for that too, and is closed in the end (docs/decisions/0028).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 # A packet costs as much as so many bytes.
@@ -37,17 +38,14 @@ STRANGER = Paces(packets=Pace(2, 64), refusals=Pace(0.2, 24))
 MEMBER = Paces(packets=Pace(200, 2_000), refusals=Pace(10, 1_000))
 
 
-class Bucket:
-    """What is left of a pace, at a time of `time.monotonic`."""
+# When nothing has been spent yet.
+UNSPENT = -math.inf
 
-    __slots__ = ("_at", "_left")
 
-    def __init__(self, pace: Pace, at: float) -> None:
-        self._left = pace.burst
-        self._at = at
+def spend(spent_until: float, cost: float, pace: Pace, at: float) -> float:
+    """The moment, in the time of `time.monotonic`, at which what was spent until now will be earned again.
 
-    def spend(self, cost: float, pace: Pace, at: float) -> float:
-        """Seconds until there is something left; 0 if there is."""
-        left = min(pace.burst, self._left + (at - self._at) * pace.per_s) - cost
-        self._left, self._at = left, at
-        return -left / pace.per_s if left < 0 else 0.0
+    As long as it is not later than `at` there is something left. One number for each connection, instead of an amount
+    and when it was counted (GCRA).
+    """
+    return max(spent_until, at - pace.burst / pace.per_s) + cost / pace.per_s

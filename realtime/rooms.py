@@ -152,12 +152,15 @@ class Rooms:
         else:
             members.add(member)
 
-    def leave(self, sid: str, room: str, namespace: str) -> None:
+    def leave(self, sid: str, room: str, namespace: str) -> bool:
+        """False if it was not in it."""
         space = self._spaces.get(namespace)
         member = space.members.get(sid) if space else None
-        if space is not None and member is not None and room in member.rooms:
-            member.rooms.remove(room)
-            self._discard(space, room, member)
+        if space is None or member is None or room not in member.rooms:
+            return False
+        member.rooms.remove(room)
+        self._discard(space, room, member)
+        return True
 
     def _discard(self, space: _Space, room: str, member: Member) -> None:
         members = space.rooms.get(room)

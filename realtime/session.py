@@ -17,10 +17,11 @@ from aiohttp import web
 from engineio import exceptions, packet
 
 from contract.closing import NORMAL, TOO_MUCH, TOO_SLOW
+from ops import audit
 from ops.metrics import ENGINE
 from realtime import posting
 from realtime.inbox import Inbox, Step
-from realtime.pace import Bucket
+from realtime.pace import UNSPENT, spend
 from realtime.packets import CLOSING, PING
 from realtime.polling import PollingLink
 from realtime.upgrade import Upgrade
@@ -44,15 +45,16 @@ class Session:
     """
 
     __slots__ = (
-        "_bucket", "_refusals", "_waits", "admitted", "closed", "half", "heard_at", "inbox", "known", "link", "members",
-        "owner", "pinged_at", "refused_again", "server", "sid", "upgrade", "upgraded", "upgrading",
+        "_refused_until", "_spent_until", "_waits", "admitted", "closed", "half", "heard_at", "inbox", "known", "link",
+        "members", "owner", "pinged_at", "refused_again", "server", "share", "sid", "upgrade", "upgraded", "upgrading",
     )  # fmt: skip
 
     connected = True  # python-engineio asks; ours exist only once they are
 
-    def __init__(self, server: EngineServer, sid: str) -> None:
+    def __init__(self, server: EngineServer, sid: str, share: str) -> None:
         self.server = server
         self.sid = sid
+        self.share = share  # of the room for strangers: its address
         self.link: WebSocketLink | PollingLink
         self.members: dict[str, Member] = {}
         self.owner: Any = None
@@ -62,8 +64,7 @@ class Session:
         self.half: Any = None  # a binary packet whose attachments are still to come
         self.admitted = self.known = self.closed = self.upgraded = self.upgrading = False
         self.heard_at = time.monotonic()
-        self._bucket: Bucket | None = None
-        self._refusals: Bucket | None = None
+        self._spent_until = self._refused_until = UNSPENT
         self._waits = 0  # how often it has waited to be let in
         self.pinged_at = 0.0
         server.wheel.after(server.ping_interval, self._tick)
@@ -141,7 +142,7 @@ class Session:
             self.server.strangers.went(self)
         if not self.known:
             self.known = True
-            self._bucket = self._refusals = None
+            self._spent_until = self._refused_until = UNSPENT
 
     def left(self) -> None:
         """It has left a namespace. After the last it has as long as at its beginning to enter one."""
@@ -152,7 +153,7 @@ class Session:
     def _wait_for_admission(self) -> None:
         self._waits += 1
         self.server.wheel.after(self.server.connect_timeout_s, partial(self._must_be_admitted, self._waits))
-        self.server.strangers.came(self, self._make_room)
+        self.server.strangers.came(self, self._make_room, self.share)
 
     def spend(self, cost: float) -> float:
         """What arrived costs so much (`realtime.pace`). Seconds for which nothing more is read."""
@@ -160,14 +161,13 @@ class Session:
         if paces is None:
             return 0.0
         at = time.monotonic()
-        if self._bucket is None:
-            self._bucket = Bucket(paces.packets, at)
-        return self._bucket.spend(cost, paces.packets, at)
+        self._spent_until = spend(self._spent_until, cost, paces.packets, at)
+        return max(0.0, self._spent_until - at)
 
     def behind(self, unread: int) -> None:
         """It has overdrawn, and so many bytes of it wait here: few before a log-in."""
         if not self.known and unread > STRANGER_UNREAD_MAX:
-            self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH, at_once=True)  # it is not read from any more
+            self._block("too much before a log-in", at_once=True)  # it is not read from any more
 
     def refused(self) -> None:
         """Something was refused for the client's own fault. Too many of these close the session."""
@@ -175,11 +175,13 @@ class Session:
         if paces is None or self.closed:
             return
         at = time.monotonic()
-        if self._refusals is None:
-            self._refusals = Bucket(paces.refusals, at)
-        if self._refusals.spend(1, paces.refusals, at):
-            log.warning("closing %s: it goes on asking for what it is refused", self.sid)
-            self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH)
+        self._refused_until = spend(self._refused_until, 1, paces.refusals, at)
+        if self._refused_until > at:
+            self._block("it went on asking for what it was refused")
+
+    def _block(self, why: str, at_once: bool = False) -> None:
+        audit.record("connection_blocked", reason=why, address=self.share or None)
+        self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH, at_once)
 
     # Ends
 
@@ -198,12 +200,9 @@ class Session:
             self.link.close(code, at_once=at_once or crowded)
         else:
             self.link.close()
-        if isinstance(self.link, PollingLink) and not self.link.polled and reason in self._told_later:
+        told_later = reason in (self.server.reason.CLIENT_DISCONNECT, self.server.reason.SERVER_DISCONNECT)
+        if told_later and isinstance(self.link, PollingLink) and not self.link.polled:
             self.server.leave_last_words(self.sid, self.link.take())
-
-    @property
-    def _told_later(self) -> tuple[str, str]:
-        return self.server.reason.CLIENT_DISCONNECT, self.server.reason.SERVER_DISCONNECT
 
     def transport_lost(self) -> None:
         if not self.closed:

@@ -16,7 +16,8 @@ from aiohttp import web
 from engineio import exceptions, payload
 
 from contract.errors import ParleyError
-from ops.strangers import STRANGERS_MAX, Strangers
+from ops.addresses import client_ip
+from ops.strangers import STRANGERS_MAX, Strangers, share_of
 from realtime.clients import keeps_offsets, packets_at_most
 from realtime.inbox import Step
 from realtime.outbox import Flusher
@@ -79,6 +80,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     above: Above
     route = ""
     leaving = False
+    trusted_proxies = 0
     connect_timeout_s: float
     allows: Callable[[str | None, str], bool]
 
@@ -155,6 +157,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._respond(request, self._bad_request())
         return await self._respond(request, self._ok())
 
+    def _share_of(self, request: web.Request) -> str:
+        return share_of(client_ip(request, self.trusted_proxies))
+
     def _allowed(self, request: web.Request) -> bool:
         headers = request.headers
         return self.allows(headers.get("Origin"), headers.get("X-Forwarded-Host", headers.get("Host", "")))
@@ -162,7 +167,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _open(self, request: web.Request, accept: bytes) -> web.StreamResponse:
         """A session that begins as a WebSocket."""
         self.strangers.went(request.protocol)  # it is one as a session from here on
-        session = Session(self, self.generate_id())
+        session = Session(self, self.generate_id(), self._share_of(request))
         link = session.link = self.make_link(session, keeps_offsets(request))
         session.upgraded = True
         self.sockets[session.sid] = session
@@ -196,8 +201,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """A session that begins by polling. A WebSocket that comes here was found wanting."""
         if transport == "websocket":
             return self._bad_request("Invalid websocket upgrade")
-        session = Session(self, self.generate_id())
         request = environ["aiohttp.request"]
+        session = Session(self, self.generate_id(), self._share_of(request))
         link = session.link = PollingLink(session, self.flusher, keeps_offsets(request), packets_at_most(request))
         self.sockets[session.sid] = session
         link.send(opening(self._handshake(session.sid, ["websocket"])))

@@ -7,6 +7,7 @@ the query (GET, DELETE) or the body, checked by the same struct as the socket co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +21,24 @@ from contract.registry import Endpoint
 from contract.types import parse as parse_payload
 from models.context import Client, Context
 from models.sessions.actions import Sessions
+from ops import audit
+from ops.addresses import client_ip
 from ops.logs import REQUEST_ID
 from ops.strangers import Strangers
-from rest.client import client_ip
 from security import csrf
 from security.limits import HttpLimits, Verdict
 from security.tokens import Identity, Tokens
 
 AUTH_COOKIES = ("auth_token", "access_token")
+BODY_S = 20.0  # so long a body has to arrive
+STRANGER_BODY_MAX = 16_384  # of one whose sender has not logged in
 VERDICT = web.RequestKey("verdict", Verdict)
 Route = Callable[["Call"], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
+
+
+class BodyLate(Exception):
+    """The body of a request did not arrive in time."""
 
 
 @dataclass(slots=True)
@@ -92,14 +100,18 @@ class Rest:
     async def _admit(self, endpoint: Endpoint, request: web.Request) -> Call:
         client = Client(
             client_ip(request, self._trusted_proxies),
-            _text(request.headers.get("User-Agent", ""))[:256] or None,
+            request.headers.get("User-Agent", "")[:256] or None,
             REQUEST_ID.get(),
+            lambda: request.transport is None or request.transport.is_closing(),
         )
         identity = await self._identify(endpoint, request) if endpoint.auth else None
-        verdict = await self._limits.check(endpoint.limit, identity.user_id if identity else client.ip or "unknown")
+        verdict = await self._limits.check(endpoint.limit, identity.user_id if identity else client.address)
         if verdict is not None:
             request[VERDICT] = verdict
             if not verdict.allowed:
+                audit.record(
+                    "rate_limited", tier=endpoint.limit, ip=client.ip, user_id=identity.user_id if identity else None
+                )
                 raise ParleyError("rate_limited", retry_after_ms=verdict.retry_after_ms)
         return Call(request, await parse(endpoint, request), client, identity)
 
@@ -117,6 +129,7 @@ class Rest:
             identity = self._tokens.verify(cookie)
             given = request.headers.get(csrf.HEADER)
             if endpoint.method != "GET" and not csrf.matches(given, identity.session_id, self._csrf_key):
+                audit.record("csrf_refused", user_id=identity.user_id)
                 raise ParleyError("csrf_failed")
         await self._sessions.require_live(identity.session_id)
         self._strangers.went(request.protocol)
@@ -127,7 +140,7 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
     """The endpoint's payload, or validation_failed with the field at fault."""
     fields: dict[str, Any] = {}
     if endpoint.takes_body:
-        fields = await _body(request)
+        fields = await _body(request if endpoint.auth else request.clone(client_max_size=STRANGER_BODY_MAX))
     else:
         for name in request.query:
             values = request.query.getall(name)
@@ -137,8 +150,6 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
     known = endpoint.payload.__struct_fields__
     key = request.headers.get("Idempotency-Key", "").strip('"')
     if key and "client_id" in known:
-        if reading.find_unreadable(key) is not None:  # bytes that are not UTF-8 come as lone surrogates
-            raise invalid("Idempotency-Key", "is not UTF-8 text")
         if fields.get("client_id", key) != key:
             raise invalid("client_id", "differs from the Idempotency-Key header")
         fields["client_id"] = key
@@ -149,14 +160,12 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
     return parse_payload(endpoint.payload, fields, strict=endpoint.takes_body)
 
 
-def _text(header: str) -> str:
-    """Bytes that are not UTF-8 come as lone surrogates, which nothing can store."""
-    return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        raw = await request.read()
+        async with asyncio.timeout(BODY_S):
+            raw = await request.read()
+    except TimeoutError:
+        raise BodyLate from None
     except web.RequestPayloadError:
         raise ParleyError("malformed_json", "The body is not encoded as its headers say.") from None
     if not raw:

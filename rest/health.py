@@ -1,24 +1,38 @@
-"""Health for load balancers and people, and metrics for Prometheus."""
+"""Health for load balancers, and health in detail and metrics for operators."""
 
 from __future__ import annotations
+
+import hmac
+import math
+import time
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from contract import system
+from contract.errors import ParleyError
+from ops.addresses import shared_by_many
 from ops.health import SERVING, Health
 from rest.endpoint import Call, Rest, respond
 
+METRICS_KEPT_S = 1.0
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
 
 class HealthRoutes:
-    def __init__(self, health: Health) -> None:
-        self._health = health
+    """`token` is OPERATORS_TOKEN; without one, details and metrics are for this machine only."""
 
-    def add_to(self, rest: Rest) -> None:
+    def __init__(self, health: Health, token: str | None) -> None:
+        self._health = health
+        self._token = token.encode() if token else None
+        self._metrics = (-math.inf, b"")
+
+    def add_to(self, rest: Rest, app: web.Application) -> None:
         rest.add(system.LIVE, self.live)
         rest.add(system.READY, self.ready)
         rest.add(system.DETAILED, self.detailed)
         rest.add(system.SYSTEM_HEALTH, self.detailed)
+        app.router.add_get("/metrics", self.metrics)
 
     async def live(self, call: Call) -> system.Liveness:
         return await self._health.live()
@@ -32,8 +46,28 @@ class HealthRoutes:
 
     async def detailed(self, call: Call) -> web.Response:
         """Always 200: this one is read by people, who want the body most when something is wrong."""
+        self._require_operator(call.request)
         return respond(system.DETAILED, await self._health.detailed())
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Made at most once a second: it walks every connection's figures."""
+        self._require_operator(request)
+        made_at, body = self._metrics
+        if time.monotonic() - made_at >= METRICS_KEPT_S:
+            body = generate_latest()
+            self._metrics = (time.monotonic(), body)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-async def metrics(request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def _require_operator(self, request: web.Request) -> None:
+        if self._token is None:
+            if _is_local(request):
+                return
+            raise ParleyError("forbidden", "This is for operators: from the machine itself, or with OPERATORS_TOKEN.")
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            raise ParleyError("unauthenticated", "This is for operators: send Authorization: Bearer OPERATORS_TOKEN.")
+
+
+def _is_local(request: web.Request) -> bool:
+    """It comes from this machine, and not through a proxy that stands here."""
+    return shared_by_many(request.remote) and not any(name in request.headers for name in FORWARDED)

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from contract.errors import ParleyError
+from contract.errors import ParleyError, invalid
 from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from ops.strangers import Strangers
 from rest.cors import vary
-from rest.endpoint import VERDICT
+from rest.endpoint import BODY_S, VERDICT, BodyLate
 from storage.mongo import as_parley_error
 
 log = logging.getLogger("parley.http")
@@ -25,6 +25,7 @@ log = logging.getLogger("parley.http")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COMPRESS_FROM_BYTES = 1_024
 PATH_LOGGED = 512
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 # Helmet's defaults; the pages bring no inline script or style, and talk to their own origin only.
@@ -64,6 +65,33 @@ def _not_inflated() -> web.StreamResponse:
     text = "A body may not be compressed (Content-Encoding)."
     response = error_response(ParleyError("unsupported_media_type", text), REQUEST_ID.get())
     response.headers["Accept-Encoding"] = "identity"
+    response.force_close()
+    return response
+
+
+def _unclean(request: web.Request) -> web.StreamResponse | None:
+    """The answer to a header that is not UTF-8 text: nothing behind the door can store or compare such.
+
+    Of the line and the names of headers the parser sees to it.
+    """
+    name = next((name for name, value in request.headers.items() if not _is_text(value)), None)
+    if name is None:
+        return None
+    response = error_response(invalid(name[:64], "is not UTF-8 text"), REQUEST_ID.get())
+    response.set_status(400)
+    return response
+
+
+def _is_text(value: str) -> bool:
+    """Bytes that are none come as lone surrogates."""
+    return value.isascii() or _SURROGATE.search(value) is None
+
+
+def _too_late() -> web.StreamResponse:
+    """Whatever of the body comes now is not read."""
+    text = f"The body did not arrive within {BODY_S:.0f} s."
+    response = error_response(ParleyError("validation_failed", text), REQUEST_ID.get())
+    response.set_status(408)
     response.force_close()
     return response
 
@@ -145,7 +173,11 @@ class Surroundings:
         try:
             if any(one.strip().lower() not in _IDENTITY for one in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
                 return _not_inflated()
+            if (answer := _unclean(request)) is not None:
+                return answer
             return await handler(request)
+        except BodyLate:
+            return _too_late()
         except ParleyError as error:
             return error_response(error, REQUEST_ID.get())
         except web.HTTPException as error:

@@ -6,15 +6,17 @@ the password's length. Verifying an unknown account costs the same as a known on
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import bcrypt
 
 from contract.errors import invalid
+from security.hashing import Caller, HashQueue
+
+THREADS = 2
 
 # Refused outright: the first entries of every list of leaked passwords that are at least 8 characters long.
 _COMMON = frozenset(
@@ -42,26 +44,27 @@ class Passwords:
     def __init__(self, pepper: str, rounds: int) -> None:
         self._pepper = pepper.encode()
         self._rounds = rounds
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
+        self._queue = HashQueue(THREADS)
         self._decoy = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
 
     def prehash(self, password: str) -> bytes:
         text = unicodedata.normalize("NFKC", password)
         return base64.b64encode(hmac.digest(self._pepper, text.encode(), "sha256"))
 
-    async def hash(self, password: str) -> str:
-        loop = asyncio.get_running_loop()
-        hashed = await loop.run_in_executor(
-            self._threads, bcrypt.hashpw, self.prehash(password), bcrypt.gensalt(self._rounds)
-        )
+    async def hash(self, password: str, caller: Caller) -> str:
+        """Raises over_capacity, see `security.hashing`."""
+        salt = bcrypt.gensalt(self._rounds)
+        hashed: bytes = await self._queue.run(caller, partial(bcrypt.hashpw, self.prehash(password), salt))
         return hashed.decode()
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
-        """False for a wrong password, and, after as long, for an account that does not exist (`hashed` None)."""
-        loop = asyncio.get_running_loop()
+    async def verify(self, password: str, hashed: str | None, caller: Caller, known: bool = False) -> bool:
+        """False for a wrong password, and, after as long, for an account that does not exist (`hashed` None).
+
+        `known`: the caller is probably the account's owner. Raises over_capacity.
+        """
         target = hashed.encode() if hashed else self._decoy
-        right = await loop.run_in_executor(self._threads, bcrypt.checkpw, self.prehash(password), target)
-        return right and hashed is not None
+        right = await self._queue.run(caller, partial(bcrypt.checkpw, self.prehash(password), target), known)
+        return bool(right) and hashed is not None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()

@@ -23,6 +23,7 @@ import jwt
 
 from contract.errors import ParleyError
 from contract.identity import Role
+from ops import audit
 from security.secret import Key
 
 ISSUER = "parley"
@@ -65,6 +66,14 @@ class Tokens:
 
     def verify(self, token: str) -> Identity:
         """Raises token_expired, token_not_yet_valid or token_invalid, and says no more to the caller than that."""
+        try:
+            return self._verified(token)
+        except ParleyError as error:
+            if error.code != "token_expired":  # which happens to everyone
+                audit.record("token_refused", code=error.code)
+            raise
+
+    def _verified(self, token: str) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("typ") != TYPE or header.get("kid") not in self._by_kid:

@@ -64,6 +64,11 @@ export interface AccountData {
   account: Account;
 }
 
+export interface AccountStatus {
+  user_id: string;
+  disabled: boolean;
+}
+
 /** Sets the suggested limit, if it is still this one: what the administrator saw. */
 export interface ApplyRisk {
   user_id: string;
@@ -84,7 +89,7 @@ export interface AuthRefreshed {
 }
 
 export interface AuthRevoked {
-  reason: "expired" | "logged_out" | "password_changed" | "refresh_reused" | "revoked";
+  reason: "disabled" | "expired" | "logged_out" | "password_changed" | "refresh_reused" | "revoked";
 }
 
 /** Connections that do not read just now, and the bytes that wait for them. */
@@ -215,7 +220,10 @@ export interface DetailedHealth {
   performance: Record<string, number>;
 }
 
-/** What the client says of the device it runs on; shown in the list of sessions. */
+/** What the client says of the device it runs on; shown in the list of sessions.
+
+    `id`: a random one that the app keeps. From a device that was logged in before, guesses of others at the account's
+    password do not slow the owner's log-in. */
 export interface Device {
   id?: string | null;
   name?: string | null;
@@ -941,6 +949,12 @@ export interface SetCreditLimit {
   user_id: string;
   amount: number;
   currency: string;
+  reason: string;
+}
+
+export interface SetDisabled {
+  user_id: string;
+  disabled: boolean;
   reason: string;
 }
 

@@ -23,6 +23,7 @@ from models.jobs.actions import Jobs
 from models.ledger.book import Book, Draft, to_balance
 from models.ledger.document import Side, account_id, new_account, surplus, transfer_id
 from models.ledger.store import LedgerStore, concerned
+from ops import audit
 from storage.batch import Batches
 from storage.mongo import Database, Document, Transaction
 
@@ -166,7 +167,10 @@ class Ledger:
             return {**account, "limit": limit, "limits": number}, True
 
         async with self.turn([identifier]):
-            return await self._database.transact(work)
+            account, changed = await self._database.transact(work)
+        if changed:
+            audit.record("credit_limit_changed", user_id=owner_id, currency=currency, limit=limit, by=by)
+        return account, changed
 
     # Reading
 

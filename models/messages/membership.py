@@ -12,6 +12,7 @@ from contract.errors import ParleyError, invalid
 from models.context import Context, new_id, now
 from models.conversations.actions import Conversations
 from models.conversations.document import id_of, seq_of
+from models.departures.actions import Departures
 from models.messages.document import draft
 from models.messages.log import Log
 from models.messages.store import MessageStore
@@ -34,11 +35,20 @@ def _listing(names: list[str]) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
+async def strangers_of(user_id: str, document: Document, conversations: Conversations) -> list[str]:
+    """Those in the conversation whom someone who is not in it any more shares no other with."""
+    others = [other for other in document["participant_ids"] if other != user_id]
+    known = await conversations.shared(user_id, others)
+    return [other for other in others if other not in known]
+
+
 class Membership:
     def __init__(
-        self, conversations: Conversations, store: MessageStore, log: Log, notifications: Notifications, bus: Bus
-    ) -> None:
+        self, conversations: Conversations, departures: Departures, store: MessageStore, log: Log,
+        notifications: Notifications, bus: Bus,
+    ) -> None:  # fmt: skip
         self._conversations = conversations
+        self._departures = departures
         self._store = store
         self._log = log
         self._notifications = notifications
@@ -65,6 +75,7 @@ class Membership:
             added = _listing([joined["members"][user_id]["name"] for user_id in add])
             await self._say(context, document, f"{names[context.user_id]} added {added}")
         if remove:
+            await self._departures.leaving(document["_id"], remove)
             await self._log.between(document["_id"], partial(self._conversations.remove_members, document, remove))
         gone = remove
         if document["members"][context.user_id]["role"] == "owner":
@@ -142,9 +153,7 @@ class Membership:
     async def _tell_left(self, document: Document, user_ids: list[str]) -> None:
         """Every process ends what these people's connections had by being in the conversation."""
         for user_id in user_ids:
-            others = [other for other in document["participant_ids"] if other != user_id]
-            known = await self._conversations.shared(user_id, others)
-            strangers = [other for other in others if other not in known]
+            strangers = await strangers_of(user_id, document, self._conversations)
             await self._bus.publish(
                 "left_conversation",
                 {"user_id": user_id, "conversation_id": document["_id"], "strangers": strangers},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from contract.errors import ParleyError
 from contract.types import Empty, format_time
 from models.context import Context, require_administrator
 from models.paging import decode_cursor, encode_cursor
+from ops import audit
 from ops.health import Health
 from ops.lag import LoopLag
 from ops.logs import PROCESS_ID
@@ -32,8 +32,6 @@ from realtime.admission import Admission
 from realtime.connections import Connection, Connections
 from realtime.rooms import Rooms
 from realtime.transport import EngineServer
-
-log = logging.getLogger("parley.admin")
 
 PARTS = ("aiohttp", "python-socketio", "python-engineio", "motor", "redis", "uvloop")
 
@@ -92,7 +90,7 @@ class Processes:
         connection = self._connections.close(payload.connection_id)
         if connection is None:
             raise ParleyError("not_found", f"Process {self._name()} has no such connection.")
-        log.warning("%s closed connection %s of %s", context.user_id, connection.id, connection.identity.user_id)
+        audit.record("connection_ended", user_id=connection.identity.user_id, by=context.user_id)
 
     def _info(self) -> ProcessInfo:
         return ProcessInfo(

@@ -17,13 +17,14 @@ from contract.errors import ParleyError
 from contract.identity import Device, SessionList, SessionTarget, Tokens
 from contract.types import Empty
 from models.context import Client, Context, new_id, now
-from models.sessions.document import to_session
+from models.sessions.document import credentials_of, to_session
 from models.sessions.store import SessionStore
+from ops import audit
 from realtime.bus import Bus
 from security import tokens as security_tokens
 from storage.mongo import Document
 
-RevokedReason = Literal["logged_out", "revoked", "refresh_reused", "password_changed"]
+RevokedReason = Literal["logged_out", "revoked", "refresh_reused", "password_changed", "disabled"]
 # How long a process may go on believing that a session is live if the bus loses a message.
 LIVE_CACHE_S = 5.0
 CACHE_MAX = 50_000
@@ -35,11 +36,12 @@ FORGET_PAUSE_S = 0.1
 
 
 class LiveSession(msgspec.Struct):
-    """A session right after its refresh token was rotated."""
+    """A session right after its refresh token was made. `credentials`: of which password of the user it is."""
 
     id: str
     user_id: str
     refresh_token: str
+    credentials: int
 
 
 class Sessions:
@@ -52,7 +54,7 @@ class Sessions:
         self._revoked: dict[str, None] = {}
         bus.subscribe("session_revoked", self._forget)
 
-    async def open(self, user_id: str, role: str, device: Device | None, client: Client) -> Tokens:
+    async def open(self, user_id: str, credentials: int, device: Device | None, client: Client) -> LiveSession:
         """A new session; the oldest ones of a user who has too many are ended."""
         at = now()
         session_id = new_id("s")
@@ -60,15 +62,19 @@ class Sessions:
         await self._store.insert(
             {
                 "_id": session_id, "user_id": user_id, "device": msgspec.to_builtins(device or Device()),
-                "ip": client.ip, "user_agent": client.user_agent, "created_at": at, "last_used_at": at,
-                "expires_at": at + self._ttl, "revoked_at": None, "spent_hashes": [],
+                "ip": client.ip, "user_agent": client.user_agent, "credentials": credentials, "created_at": at,
+                "last_used_at": at, "expires_at": at + self._ttl, "revoked_at": None, "spent_hashes": [],
                 "refresh_hash": security_tokens.refresh_hash(refresh_token),
             }
         )  # fmt: skip
         live = await self._store.live_of(user_id, at)
         for old in live[SESSIONS_PER_USER_MAX:]:
             await self._end(old, "revoked")
-        return self.tokens_for(LiveSession(session_id, user_id, refresh_token), role)
+        return LiveSession(session_id, user_id, refresh_token, credentials)
+
+    async def knows(self, user_id: str, device: Device | None, client: Client) -> tuple[bool, bool]:
+        """Whether this user has a log-in, or had one lately, from this device, and from this address."""
+        return await self._store.knows(user_id, device.id if device is not None else None, client.ip)
 
     def tokens_for(self, session: LiveSession, role: str) -> Tokens:
         return Tokens(
@@ -109,17 +115,18 @@ class Sessions:
         if not await self._store.rotate(session_id, given, security_tokens.refresh_hash(successors[0]), fields):
             # Someone else traded the same token between our read and our write.
             return await self._repeated(await self._store.find(session_id) or document, given, successors)
-        return LiveSession(session_id, document["user_id"], successors[0])
+        return LiveSession(session_id, document["user_id"], successors[0], credentials_of(document))
 
     async def _repeated(self, document: Document, given: str, successors: list[str]) -> LiveSession:
         """The token is not the session's present one."""
         if document["revoked_at"] is None and document["last_used_at"] > now() - REPEATED_WITHIN:
             for token in successors:
                 if security_tokens.refresh_hash(token) == document["refresh_hash"]:
-                    return LiveSession(document["_id"], document["user_id"], token)
+                    return LiveSession(document["_id"], document["user_id"], token, credentials_of(document))
         if document["revoked_at"] is not None and given == document["refresh_hash"]:
             raise ParleyError("session_revoked")
         if given in document["spent_hashes"]:
+            audit.record("refresh_reused", user_id=document["user_id"])
             await self._end(document, "refresh_reused")
             raise ParleyError("refresh_reused")
         raise ParleyError("token_invalid")
@@ -139,14 +146,31 @@ class Sessions:
             raise ParleyError("not_found", "You have no such session.")
         await self._end(document, "revoked")
 
-    async def revoke_others(self, user_id: str, kept_id: str) -> None:
+    async def keep(self, session_id: str, credentials: int) -> None:
+        """The password is about to become that one, and this session is to outlive the change."""
+        await self._store.set_credentials(session_id, credentials)
+
+    async def end(self, session: LiveSession, reason: RevokedReason) -> None:
+        await self._end({"_id": session.id, "user_id": session.user_id}, reason)
+
+    async def end_all(self, user_id: str, reason: RevokedReason, kept_id: str = "") -> None:
+        """Every live session of a user but one."""
         for document in await self._store.live_of(user_id, now()):
             if document["_id"] != kept_id:
-                await self._end(document, "password_changed")
+                await self._end(document, reason)
 
     async def _end(self, document: Document, reason: RevokedReason) -> None:
         if await self._store.revoke(document["_id"], now()):
+            audit.record("session_ended", user_id=document["user_id"], reason=reason)
             await self._bus.publish("session_revoked", {"session_id": document["_id"], "reason": reason})
+
+    async def dead_among(self, session_ids: list[str]) -> list[str]:
+        """Those of them that have ended, which is remembered as if it had been told."""
+        live = await self._store.live_among(session_ids, now())
+        dead = [session_id for session_id in session_ids if session_id not in live]
+        for session_id in dead:
+            await self._forget({"session_id": session_id})
+        return dead
 
     async def require_live(self, session_id: str) -> None:
         """Raises session_revoked unless the session is live; asks the database every few seconds at most."""

@@ -1,10 +1,11 @@
 """The session document: one log-in on one device.
 
-    {_id, user_id, device: {id, name, platform}, ip, user_agent, refresh_hash, spent_hashes: [..],
-     created_at, last_used_at, expires_at, revoked_at}
+    {_id, user_id, device: {id, name, platform}, ip, user_agent, credentials, refresh_hash,
+     spent_hashes: [..], created_at, last_used_at, expires_at, revoked_at}
 
 `spent_hashes` are the refresh tokens already traded in: seeing one again means that two parties hold the family, unless
 it is the last one and comes again at once. `last_used_at` is when the present token was issued.
+`credentials` (0 where it is missing) is the user's when the password was looked at.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from storage.mongo import Document
 
 SPENT_MAX = 100
 INDEXES = {"sessions": [IndexModel([("user_id", 1), ("created_at", -1)]), IndexModel([("expires_at", 1)])]}
+
+
+def credentials_of(document: Document) -> int:
+    """Of a session or a user: how often the password had been changed."""
+    return int(document.get("credentials", 0))
 
 
 def to_session(document: Document, current_id: str) -> Session:

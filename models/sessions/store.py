@@ -26,6 +26,21 @@ class SessionStore:
         found: list[Document] = await self._sessions.find(query).to_list(None)
         return sorted(found, key=lambda session: session["created_at"], reverse=True)
 
+    async def knows(self, user_id: str, device_id: str | None, ip: str | None) -> tuple[bool, bool]:
+        """Whether this user has a log-in, or had one lately, from this device, and from this address."""
+        found = []
+        for field, value in (("device.id", device_id), ("ip", ip)):
+            query = {"user_id": user_id, field: value}
+            found.append(value is not None and await self._sessions.find_one(query, {"_id": 1}) is not None)
+        return found[0], found[1]
+
+    async def live_among(self, session_ids: list[str], at: datetime) -> set[str]:
+        query = {"_id": {"$in": session_ids}, "revoked_at": None, "expires_at": {"$gt": at}}
+        return {found["_id"] for found in await self._sessions.find(query, {"_id": 1}).to_list(None)}
+
+    async def set_credentials(self, session_id: str, credentials: int) -> None:
+        await self._sessions.update_one({"_id": session_id}, {"$set": {"credentials": credentials}})
+
     async def rotate(self, session_id: str, old_hash: str, new_hash: str, fields: dict[str, Any]) -> bool:
         """Compare and set: of two uses of one token, exactly one returns True."""
         result = await self._sessions.update_one(

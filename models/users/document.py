@@ -1,9 +1,14 @@
 """The user document.
 
-    {_id, email, email_key, password_hash, name, role, phone, business, email_verified, disabled,
+    {_id, email, email_key, password_hash, credentials, name, role, phone, business, email_verified, disabled,
      presence: {status, text}, last_seen_at, created_at, updated_at}
 
-`email_key` is the folded address and is unique; `email` is as the person wrote it.
+`email_key` is the folded address and is unique; `email` is as the person wrote it. `credentials` (0 where it is
+missing) counts changes of the password: a log-in of an earlier one is worth nothing.
+
+The record of tries, see `attempts`:
+
+    {_id: hash of the email_key, version, lanes: {name: {count, last_at}}, expires_at}
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from storage.mongo import Document
 
 INDEXES = {
     "users": [IndexModel([("email_key", 1)], unique=True)],
-    "login_failures": [IndexModel([("expires_at", 1)])],
+    "login_attempts": [IndexModel([("expires_at", 1)])],
 }
 
 

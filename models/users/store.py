@@ -1,9 +1,9 @@
-"""The users and login_failures collections."""
+"""The users and login_attempts collections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pymongo import UpdateOne
@@ -16,7 +16,7 @@ from storage.mongo import Database, Document
 class UserStore:
     def __init__(self, database: Database) -> None:
         self._users = database.collection("users")
-        self._failures = database.collection("login_failures")
+        self._attempts = database.collection("login_attempts")
 
     async def insert(self, document: Document) -> None:
         try:
@@ -41,6 +41,16 @@ class UserStore:
         await self._users.update_one({"_id": user_id}, {"$set": fields})
         return await self.find(user_id)
 
+    async def change_password(self, user_id: str, before: Document, fields: dict[str, Any]) -> bool:
+        """Compare and set: False if the password is another one than in `before` by now."""
+        query = {"_id": user_id, "password_hash": before["password_hash"]}
+        return bool((await self._users.update_one(query, {"$set": fields})).matched_count)
+
+    async def disabled_of(self, user_ids: list[str]) -> list[str]:
+        """Those of them that are disabled."""
+        cursor = self._users.find({"_id": {"$in": user_ids}, "disabled": True}, {"_id": 1})
+        return [found["_id"] for found in await cursor.to_list(None)]
+
     async def record_last_seen(self, seen: dict[str, datetime]) -> None:
         writes = [UpdateOne({"_id": user_id}, {"$max": {"last_seen_at": at}}) for user_id, at in seen.items()]
         await self._users.bulk_write(writes, ordered=False)
@@ -49,22 +59,24 @@ class UserStore:
         cursor = self._users.find({"_id": {"$in": user_ids}}, {"presence": 1, "last_seen_at": 1})
         return {found["_id"]: found for found in await cursor.to_list(None)}
 
-    # Failed log-ins: one document per (account, address) and one per account
+    # Tries of passwords: one document for each account, or what somebody took for one
 
-    async def failures(self, keys: list[str]) -> dict[str, Document]:
-        return {found["_id"]: found for found in await self._failures.find({"_id": {"$in": keys}}).to_list(None)}
+    async def attempts(self, account: str) -> Document | None:
+        found: Document | None = await self._attempts.find_one({"_id": account})
+        return found
 
-    async def add_failure(self, key: str, at: datetime, memory: timedelta) -> None:
-        """Counts one more; an expired count starts again."""
-        await self._failures.delete_one({"_id": key, "expires_at": {"$lt": at}})
-        change = {"$inc": {"count": 1}, "$set": {"last_at": at, "expires_at": at + memory}}
-        try:
-            await self._failures.update_one({"_id": key}, change, upsert=True)
-        except DuplicateKeyError:  # two first failures at once: the other made the document
-            await self._failures.update_one({"_id": key}, change)
+    async def put_attempts(self, account: str, before: Document | None, record: Document) -> bool:
+        """Compare and set: False if someone else changed it since `before` was read."""
+        if before is None:
+            try:
+                await self._attempts.insert_one({**record, "_id": account, "version": 1})
+            except DuplicateKeyError:
+                return False
+            return True
+        result = await self._attempts.update_one(
+            {"_id": account, "version": before["version"]}, {"$set": {**record, "version": before["version"] + 1}}
+        )
+        return bool(result.matched_count)
 
-    async def clear_failures(self, key: str) -> None:
-        await self._failures.delete_one({"_id": key})
-
-    async def sweep_failures(self, at: datetime) -> None:
-        await self._failures.delete_many({"expires_at": {"$lt": at}})
+    async def sweep_attempts(self, at: datetime) -> None:
+        await self._attempts.delete_many({"expires_at": {"$lt": at}})

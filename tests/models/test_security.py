@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from contract.errors import ParleyError
+from models.context import OPERATOR
 from security import csrf
 from security.passwords import Passwords, check_strength
 from security.secret import Key, make_key
@@ -49,9 +50,9 @@ def test_the_digest_before_bcrypt_is_the_documented_one() -> None:
 )
 async def test_every_byte_of_a_password_counts(password: str, other: str) -> None:
     checker = passwords()
-    hashed = await checker.hash(password)
-    assert await checker.verify(password, hashed) is True
-    assert await checker.verify(other, hashed) is False
+    hashed = await checker.hash(password, OPERATOR)
+    assert await checker.verify(password, hashed, OPERATOR) is True
+    assert await checker.verify(other, hashed, OPERATOR) is False
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ async def test_every_byte_of_a_password_counts(password: str, other: str) -> Non
 )
 async def test_forms_of_the_same_text_are_the_same_password(one: str, same: str) -> None:
     checker = passwords()
-    assert await checker.verify(same, await checker.hash(one)) is True
+    assert await checker.verify(same, await checker.hash(one, OPERATOR), OPERATOR) is True
 
 
 async def test_an_unknown_account_costs_one_comparison_of_the_same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +73,11 @@ async def test_an_unknown_account_costs_one_comparison_of_the_same_cost(monkeypa
         return original(password, hashed)
 
     checker = Passwords("test-pepper", 5)
-    known = await checker.hash("correct horse")
+    known = await checker.hash("correct horse", OPERATOR)
     monkeypatch.setattr(bcrypt, "checkpw", checkpw)
-    assert await checker.verify("wrong horse", known) is False
-    assert await checker.verify("correct horse", None) is False
-    assert await checker.verify("nobody", None) is False
+    assert await checker.verify("wrong horse", known, OPERATOR) is False
+    assert await checker.verify("correct horse", None, OPERATOR) is False
+    assert await checker.verify("nobody", None, OPERATOR) is False
     assert len(compared) == 3
     assert {hashed[:7] for hashed in compared} == {b"$2b$05$"}
 

@@ -11,7 +11,7 @@ import pytest
 from ops.metrics import ERRORS
 from server import Server
 from tests.rest.client import http
-from tests.support import until
+from tests.support import Crowd, until
 
 BOMB = gzip.compress(b'{"email": "' + b"a" * 50_000_000 + b'"}')
 
@@ -56,3 +56,45 @@ async def test_an_upload_that_is_given_up_is_no_error_of_ours(
     await until(lambda: not uploading._request_in_progress)  # type: ignore[attr-defined]
     assert ERRORS._value.get() == before
     assert "unexpected" not in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"X-Forwarded-For: 10.0.0.1\xff", b"Cookie: a=\xed\xa0\xbd", b"X-Any: caf\xe9"])
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/nowhere", "/socket.io/?EIO=4&transport=polling", "/docs"])
+async def test_a_header_that_is_no_text_is_refused_at_the_door(url: str, path: str, line: bytes) -> None:
+    where = urlsplit(url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode() + line + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"is not UTF-8 text" in answer
+
+
+async def test_text_beyond_ascii_is_taken(url: str) -> None:
+    async with http(url) as call:
+        answer = await call("GET", "/api/v1/health/live", headers={"X-Name": "Zoë 你好", "Cookie": "name=Zoë"})
+    assert answer.status == 200
+
+
+async def test_a_body_that_does_not_come_has_an_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rest.endpoint.BODY_S", 0.2)
+    where = urlsplit(url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n"
+    writer.write(head.encode() + b'{"email":')
+    answer = await reader.read()  # until the server closes
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408"), answer
+    assert b"did not arrive within" in answer
+
+
+async def test_who_has_not_logged_in_sends_little(crowd: Crowd, url: str) -> None:
+    ada, _, conversation = await crowd.pair()
+    long = {"client_id": "m", "text": "é" * 4_000, "mentions": []}
+    async with http(url) as call:
+        for body in ({"email": "a@example.test", "password": "x" * 20_000}, {"email": "x" * 20_000}):
+            for path in ("/api/v1/auth/login", "/api/v1/auth/register", "/api/v1/auth/refresh"):
+                assert (await call("POST", path, body)).status == 413
+        path = f"/api/v1/chat/conversations/{conversation['id']}/messages"
+        answer = await call("POST", path, {**long, "unknown": "x" * 20_000}, ada.account.access_token)
+        assert answer.code == "validation_failed"  # it was read

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
 from ops import strangers
-from ops.strangers import Strangers
+from ops.strangers import Strangers, share_of
 from server import Server
+from settings import Settings
 from tests.rest.client import http
 from tests.socket.protocol import Polling
-from tests.support import PATIENCE_S, Crowd, Raw, until
+from tests.support import PATIENCE_S, Crowd, Raw, serving, until
 
 
 class Silent:
@@ -149,3 +151,37 @@ def test_it_is_said_how_many_were_closed(caplog: pytest.LogCaptureFixture) -> No
 def test_files_are_enough_for_all(files: int) -> None:
     assert strangers.strangers_max(files) >= 16
     assert strangers.strangers_max(files) + strangers.members_max(files) + strangers.FILES_RESERVED <= files
+
+
+def test_one_address_has_its_share_and_its_own_oldest_go() -> None:
+    room = Strangers(400)
+    closed: list[object] = []
+    room.came("honest", lambda: closed.append("honest"), share_of("203.0.113.9"))
+    for number in range(150):
+        room.came(number, lambda number=number: closed.append(number), share_of("198.51.100.7"))  # type: ignore[misc]
+    assert closed == list(range(50))
+    for number in range(150):  # a /64 is one customer's
+        address = f"2001:db8::{number:x}"
+        room.came(address, lambda address=address: closed.append(address), share_of(address))  # type: ignore[misc]
+    assert [one for one in closed if isinstance(one, str)] == [f"2001:db8::{number:x}" for number in range(50)]
+    room.went("honest")
+    assert len(room) == 200
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "", None, "unix"])
+def test_this_machine_and_who_is_not_known_are_not_counted(address: str | None) -> None:
+    assert share_of(address) == ""
+
+
+async def test_sessions_behind_a_proxy_are_counted_by_what_it_says(settings: Settings, mongo_url: str) -> None:
+    async with serving(replace(settings, trusted_proxies=1), mongo_url) as (server, url):
+        server.strangers._most = 40  # ten for each
+        honest = Raw(url, headers={"X-Forwarded-For": "203.0.113.9"})
+        hostile = [Raw(url, headers={"X-Forwarded-For": "198.51.100.7"}) for _ in range(13)]
+        async with contextlib.AsyncExitStack() as stack:
+            for raw in (honest, *hostile):
+                await stack.enter_async_context(raw)
+            for raw in hostile[:3]:
+                assert await raw.receive() is None
+            for raw in (honest, *hostile[3:]):
+                assert "token_invalid" in await raw.connect("/chat", "no token")

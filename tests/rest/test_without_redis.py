@@ -14,7 +14,7 @@ LOGIN = {"email": "ada@example.test", "password": PASSWORD}
 
 async def test_limits_are_shared_by_redis_and_go_on_without_it(settings: Settings, mongo_url: str) -> None:
     redis = RedisServer().start()
-    limited = dataclasses.replace(settings, rate_limit_scale=0.02, redis_url=redis.url)
+    limited = dataclasses.replace(settings, rate_limit_scale=0.035, redis_url=redis.url)
     try:
         async with serving(limited, mongo_url) as (_, one), serving(limited, mongo_url) as (_, other):
             async with http(one) as first, http(other) as second:

@@ -10,7 +10,7 @@ import pytest
 
 from contract.closing import TOO_MUCH
 from realtime.engine import MESSAGE_BYTES_MAX
-from realtime.pace import MEMBER, PACKET_BYTES, STRANGER, TURN_PACKETS, Bucket, Pace, Paces
+from realtime.pace import MEMBER, PACKET_BYTES, STRANGER, TURN_PACKETS, UNSPENT, Pace, Paces, spend
 from realtime.polling import PollingLink
 from server import Server
 from tests.contract.stage import settings_for_tests
@@ -20,11 +20,14 @@ from tests.support import Crowd, Raw, serving, until
 
 def test_a_bucket_fills_up_again() -> None:
     each = Pace(per_s=10, burst=100)
-    bucket = Bucket(each, 0.0)
-    assert [bucket.spend(60, each, 0.0), bucket.spend(60, each, 0.0)] == [0.0, 2.0]
-    assert bucket.spend(0, each, 2.0) == 0.0
-    assert bucket.spend(10, each, 3.0) == 0.0
-    assert bucket.spend(101, each, 1_000.0) == pytest.approx(0.1), "a burst is all that it holds"
+    until = spend(UNSPENT, 60, each, 0.0)
+    assert until <= 0.0, "something is left"
+    until = spend(until, 60, each, 0.0)
+    assert until == 2.0
+    assert spend(until, 0, each, 2.0) == 2.0
+    until = spend(until, 10, each, 3.0)
+    assert until == 3.0
+    assert spend(until, 101, each, 1_000.0) == pytest.approx(1_000.1), "a burst is all that it holds"
 
 
 def test_a_message_of_the_largest_size_fits_in_a_burst() -> None:

@@ -1,0 +1,1 @@
+"""Departures: who left which conversation lately, for processes that were not told."""
