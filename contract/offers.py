@@ -23,6 +23,9 @@ PAGE_BYTES_MAX = 1_048_576
 EXPIRES_IN_DEFAULT_S = 3 * 24 * 3600
 EXPIRES_IN_MAX_S = 90 * 24 * 3600
 
+ItemTitle = Annotated[str, line(200)]
+Sku = Annotated[str, line(64)]
+Unit = Annotated[str, line(32)]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
 Terms = Annotated[str, text_or_blank(4_000)]
 Note = Annotated[str, text_or_blank(1_000)]
@@ -41,11 +44,11 @@ class Tier(Payload):
 
 
 class Item(Payload):
-    title: Annotated[str, line(200)]
+    title: ItemTitle
     quantity: Quantity
     unit_price: Price
-    sku: Annotated[str, line(64)] | None = None
-    unit: Annotated[str, line(32)] | None = None
+    sku: Sku | None = None
+    unit: Unit | None = None
     tiers: Annotated[list[Tier], Meta(max_length=TIERS_MAX)] = []
 
 
