@@ -149,7 +149,10 @@ async def a_rules_answer() -> float:
     """The slowest of twenty, from the moment Ben sends his offer to the event of its acceptance."""
     with parley() as target:
         async with pair(target.url, target.url) as (ada, ben, conversation):
-            rule = {"currency": "USD", "accept_at": 100, "counter": {"kind": "midpoint", "floor": 60}}
+            rule = {
+                "currency": "USD", "accept_at": 100, "title": "Tea", "unit": "box", "quantity_max": 1,
+                "settlement": "none", "counter": {"kind": "midpoint", "ask": 120, "floor": 100},
+            }  # fmt: skip
             await ada.call("offer:set_rule", rule)
             heard: dict[str, float] = {}
 

@@ -7,37 +7,50 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from contract.money import Amount, Currency
+from contract.offers import ItemTitle, Quantity, Sku, Unit
 from contract.registry import Command, Endpoint, Rate
-from contract.text import line
 from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 RULES_MAX = 500
 ROUNDS_MAX = 20
 FIGURES_MAX = 1_000
 
-Sku = Annotated[str, line(64)]
+Answered = Literal["credit", "none", "any"]
 
 
 class Counter(Payload):
-    """A counter-offer's unit price: halfway between what is offered and `accept_at`, or `step` more than is offered;
-    in either case not under `floor`, and not over `accept_at`."""
+    """A counter-offer's unit price comes down from `ask`, the seller's asking price, and never under `floor`: each time
+    halfway to what is offered (`midpoint`), or by `step`. Buyers get to see both prices, and neither is `accept_at`,
+    which may be anything up to `floor`.
+    """
 
     kind: Literal["midpoint", "step"]
+    ask: Amount
     floor: Amount
     step: Annotated[int, Meta(ge=1, le=10**12)] | None = None
 
 
 class SetRule(Payload):
-    """One rule for each `sku` and currency; without a `sku`, for all items that have no rule of their own.
+    """One rule for each `sku` and currency; one for each `title`, of items that name no SKU.
 
-    Prices are unit prices in minor units. An offer is answered when every item of it has a rule: accepted if every item
-    is offered at `accept_at` or above, declined if any is below `decline_below`, and else countered, at most `rounds`
-    times in an offer. What no rule decides is left to the seller.
+    It answers for what it names and for nothing else: an item with exactly this `sku`, `title` and `unit` (null: that
+    names none), in a quantity from `quantity_min` to `quantity_max`, without tiers and only once in the offer; this
+    `settlement`; and nothing of the buyer's own words, `terms` or a note, unless `terms` says that these may be there.
+    An offer in which anything else is found is left to the seller.
+
+    Prices are unit prices in minor units. The offer is accepted if every item is offered at `accept_at` or above,
+    declined if any is below `decline_below`, and else countered if every rule has a `counter`, at most `rounds` times.
     """
 
     currency: Currency
     accept_at: Amount
+    title: ItemTitle
+    quantity_max: Quantity
     sku: Sku | None = None
+    unit: Unit | None = None
+    quantity_min: Quantity = 1
+    settlement: Answered = "credit"
+    terms: bool = False
     decline_below: Amount | None = None
     counter: Counter | None = None
     rounds: Annotated[int, Meta(ge=1, le=ROUNDS_MAX)] = 3
@@ -49,8 +62,16 @@ class RuleTarget(Payload):
 
 
 class Rule(Resource):
+    """A rule made before rules named what they are for has no `title`, and is not enabled until it is set anew."""
+
     id: str
     sku: str | None
+    title: str | None
+    unit: str | None
+    quantity_min: int
+    quantity_max: int
+    settlement: Answered
+    terms: bool
     currency: str
     accept_at: int
     decline_below: int | None
@@ -99,7 +120,7 @@ class Figures(Resource):
 RULES = Command("offer:rules", "/offers", Empty, RuleList, Rate(300, 60, 60), "The caller's rules.")
 SET_RULE = Command(
     "offer:set_rule", "/offers", SetRule, RuleData, Rate(120, 60, 60),
-    "Makes or changes the caller's rule for an item, or for all. The server answers offers by it within a second.",
+    "Makes or changes the caller's rule for an item. The server answers offers by it within a second.",
     ("conflict",),
 )  # fmt: skip
 DELETE_RULE = Command(

@@ -171,10 +171,12 @@ export interface ConversationTarget {
   conversation_id: string;
 }
 
-/** A counter-offer's unit price: halfway between what is offered and `accept_at`, or `step` more than is offered;
-    in either case not under `floor`, and not over `accept_at`. */
+/** A counter-offer's unit price comes down from `ask`, the seller's asking price, and never under `floor`: each time
+    halfway to what is offered (`midpoint`), or by `step`. Buyers get to see both prices, and neither is `accept_at`,
+    which may be anything up to `floor`. */
 export interface Counter {
   kind: "midpoint" | "step";
+  ask: number;
   floor: number;
   step?: number | null;
 }
@@ -883,9 +885,16 @@ export interface RiskFactor {
   explanation: string;
 }
 
+/** A rule made before rules named what they are for has no `title`, and is not enabled until it is set anew. */
 export interface Rule {
   id: string;
   sku: string | null;
+  title: string | null;
+  unit: string | null;
+  quantity_min: number;
+  quantity_max: number;
+  settlement: "any" | "credit" | "none";
+  terms: boolean;
   currency: string;
   accept_at: number;
   decline_below: number | null;
@@ -963,15 +972,25 @@ export interface SetPreferences {
   muted_kinds?: ("conversation_added" | "mention")[];
 }
 
-/** One rule for each `sku` and currency; without a `sku`, for all items that have no rule of their own.
+/** One rule for each `sku` and currency; one for each `title`, of items that name no SKU.
 
-    Prices are unit prices in minor units. An offer is answered when every item of it has a rule: accepted if every item
-    is offered at `accept_at` or above, declined if any is below `decline_below`, and else countered, at most `rounds`
-    times in an offer. What no rule decides is left to the seller. */
+    It answers for what it names and for nothing else: an item with exactly this `sku`, `title` and `unit` (null: that
+    names none), in a quantity from `quantity_min` to `quantity_max`, without tiers and only once in the offer; this
+    `settlement`; and nothing of the buyer's own words, `terms` or a note, unless `terms` says that these may be there.
+    An offer in which anything else is found is left to the seller.
+
+    Prices are unit prices in minor units. The offer is accepted if every item is offered at `accept_at` or above,
+    declined if any is below `decline_below`, and else countered if every rule has a `counter`, at most `rounds` times. */
 export interface SetRule {
   currency: string;
   accept_at: number;
+  title: string;
+  quantity_max: number;
   sku?: string | null;
+  unit?: string | null;
+  quantity_min?: number;
+  settlement?: "any" | "credit" | "none";
+  terms?: boolean;
   decline_below?: number | null;
   counter?: Counter | null;
   rounds?: number;
@@ -1220,7 +1239,7 @@ export interface OffersCommands {
   "offer:list": (payload: ListOffers, ack: (reply: Ack<OfferList>) => void) => void;
   /** The caller's rules. */
   "offer:rules": (payload: Empty, ack: (reply: Ack<RuleList>) => void) => void;
-  /** Makes or changes the caller's rule for an item, or for all. The server answers offers by it within a second. */
+  /** Makes or changes the caller's rule for an item. The server answers offers by it within a second. */
   "offer:set_rule": (payload: SetRule, ack: (reply: Ack<RuleData>) => void) => void;
   /** Takes a rule away, if it is there. */
   "offer:delete_rule": (payload: RuleTarget, ack: (reply: Ack<Empty>) => void) => void;

@@ -190,32 +190,39 @@ class Offers:
         await self._by_itself(offer, Wish("expire", SYSTEM, proposer, offer["version"], "", ""))
 
     async def answer(self, what: dict[str, Any]) -> None:
-        """The seller's rules answer, as the seller; nothing, if they say nothing or somebody was faster."""
+        """The seller's rules answer, as the seller; nothing, if they say nothing or somebody was faster.
+
+        The answer after an acceptance that the buyer's credit does not cover is the one that a lower price would get.
+        Were there none, whoever has no credit would learn from the silence which prices are accepted.
+        """
         offer = await self._store.find(what["offer_id"])
         if offer is None or (status_at(offer, now()), offer["version"]) != ("pending", what["version"]):
             return
-        decision = await self._rules.decide(offer)
-        if decision is None or offer["awaiting_user_id"] != offer["seller_id"]:
-            return
         seller_id = offer["seller_id"]
-        wish = Wish(decision.action, seller_id, seller_id, offer["version"], "", "", rule_ids=decision.rule_ids)
-        if decision.action == "counter":
-            wish.changes["items"], wish.changes["total"] = reprice(offer["items"], decision.prices)
-            if wish.changes["total"]["amount"] > TOTAL_MAX:
+        if offer["awaiting_user_id"] != seller_id:
+            return
+        for decision in await self._rules.decide(offer):
+            wish = Wish(decision.action, seller_id, seller_id, offer["version"], "", "", rule_ids=decision.rule_ids)
+            if decision.action == "counter":
+                wish.changes = _countered(offer, decision.prices)
+                if wish.changes["total"]["amount"] > TOTAL_MAX:
+                    return
+            if await self._by_itself(offer, wish):
                 return
-        await self._by_itself(offer, wish)
 
-    async def _by_itself(self, offer: Document, wish: Wish) -> None:
+    async def _by_itself(self, offer: Document, wish: Wish) -> bool:
+        """False if it may not be taken as things are."""
         wish.client_id = f"{BY_ITSELF} {wish.action} {offer['_id']} {offer['version']}"
         try:
             stepped, moved = await self._steps.take(offer, wish)
         except ClientIdTaken:
-            return  # it was done before
+            return True  # it was done before
         except ParleyError as error:
             if error.code in (*_FASTER, *_UNABLE):
-                return
+                return False
             raise
         await self._tell(None, stepped, moved)
+        return True
 
     # Telling
 
@@ -251,6 +258,12 @@ def _other(conversation: Document, user_id: str, to_user_id: str | None) -> str:
     if to_user_id not in others:
         raise invalid("to_user_id", "is not another participant of this conversation")
     return to_user_id
+
+
+def _countered(offer: Document, prices: Sequence[int]) -> dict[str, Any]:
+    """What a rule's counter-offer changes."""
+    items, total = reprice(offer["items"], prices)
+    return {"items": items, "total": total}
 
 
 def _rooms(user_ids: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ class Rules:
 
     async def put(self, context: Context, payload: contract.SetRule) -> contract.RuleData:
         _check(payload)
-        at, identifier = now(), rule_id(context.user_id, payload.currency, payload.sku)
+        at, identifier = now(), rule_id(context.user_id, payload.currency, payload.sku, payload.title)
         fields: dict[str, Any] = msgspec.to_builtins(payload)
 
         async def work(session: Transaction) -> Document:
@@ -57,18 +58,21 @@ class Rules:
     async def has_any(self, seller_id: str, session: Transaction) -> bool:
         return await self._store.any_enabled(seller_id, session)
 
-    async def decide(self, offer: Document) -> Decision | None:
-        """What the seller's rules say of the offer; None if nothing."""
-        rules = [rule for rule in await self._store.of_seller(offer["seller_id"]) if rule["enabled"]]
-        return decide(offer, rules)
+    async def decide(self, offer: Document) -> Sequence[Decision]:
+        """What the seller's rules say of the offer, see `models.rules.decision`."""
+        return decide(offer, await self._store.of_seller(offer["seller_id"]))
 
 
 def _check(payload: contract.SetRule) -> None:
+    if payload.quantity_min > payload.quantity_max:
+        raise invalid("quantity_min", "is above quantity_max")
     low = payload.decline_below
     if low is not None and low > payload.accept_at:
         raise invalid("decline_below", "is above accept_at: such an offer would be both accepted and declined")
     if payload.counter is not None:
-        if payload.counter.floor > payload.accept_at:
-            raise invalid("counter.floor", "is above accept_at")
+        if payload.counter.floor < payload.accept_at:
+            raise invalid("counter.floor", "is below accept_at: the rule would ask for less than it accepts")
+        if payload.counter.ask < payload.counter.floor:
+            raise invalid("counter.ask", "is below counter.floor")
         if (payload.counter.kind == "step") != (payload.counter.step is not None):
             raise invalid("counter.step", "belongs to the kind step, and is needed there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.rules.document import whole
 from storage.mongo import Database, Document, Transaction
 
 
@@ -11,7 +12,8 @@ class RuleStore:
 
     async def of_seller(self, seller_id: str, session: Transaction | None = None) -> list[Document]:
         found: list[Document] = await self._rules.find({"seller_id": seller_id}, session=session).to_list(None)
-        return sorted(found, key=lambda rule: (rule["currency"], rule["sku"] or ""))
+        rules = [whole(rule) for rule in found]
+        return sorted(rules, key=lambda rule: (rule["currency"], rule["sku"] or "", rule["title"] or ""))
 
     async def any_enabled(self, seller_id: str, session: Transaction) -> bool:
         query = {"seller_id": seller_id, "enabled": True}

@@ -131,6 +131,6 @@ async def test_a_person_cannot_be_made_to_look_like_another(crowd: Crowd, call: 
 async def test_an_item_is_found_by_its_sku_however_it_was_typed(crowd: Crowd) -> None:
     ada = await crowd.person("Ada")
     for sku in ("Cafe\u0301 1", " Café   1 "):
-        rule = {"currency": "USD", "accept_at": 100, "sku": sku}
+        rule = {"currency": "USD", "accept_at": 100, "title": "Coffee", "quantity_max": 1, "sku": sku}
         assert (await ada.call("offer:set_rule", rule))["rule"]["sku"] == "Café 1"
     assert len((await ada.call("offer:rules", {}))["items"]) == 1

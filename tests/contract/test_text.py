@@ -50,6 +50,7 @@ def test_the_fields_that_people_write_are_under_the_rule() -> None:
         "Create.title", "Update.title", "Send.text", "Edit.text", "Search.query", "React.emoji", "CreateOffer.title",
         "CreateOffer.sku", "CreateOffer.unit", "CreateOffer.terms", "CreateOffer.note", "RespondOffer.title",
         "RespondOffer.terms", "RespondOffer.note", "FulfilOffer.note", "CancelOffer.note", "SetRule.sku",
+        "SetRule.title", "SetRule.unit",
         "Refund.reason", "OpenDispute.reason", "SetCreditLimit.reason", "SetStatus.text", "Register.name",
         "Register.business", "Register.email", "MeUpdate.name", "MeUpdate.business", "Login.name", "Login.platform",
     }  # fmt: skip

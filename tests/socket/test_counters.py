@@ -66,11 +66,14 @@ async def test_over_rest_and_repeated_it_is_the_same(deal: Deal) -> None:
 
 @pytest.mark.parametrize("expires_in_s", [60, HOUR_S, 90 * 24 * HOUR_S])
 async def test_a_rule_binds_its_seller_no_longer_than_the_offer_it_answers(deal: Deal, expires_in_s: int) -> None:
-    rule = {"currency": "USD", "accept_at": 100, "counter": {"kind": "step", "floor": 60, "step": 10}}
+    rule = {
+        "currency": "USD", "accept_at": 100, "title": "Firewood", "quantity_max": 1, "terms": True,
+        "counter": {"kind": "step", "ask": 120, "floor": 100, "step": 10},
+    }  # fmt: skip
     await deal.ada.call("offer:set_rule", rule, OFFERS)
     heard = Heard(deal.ben, "offer:updated")
     offer = await deal.offer(deal.ben, items=[item(40, 1)], expires_in_s=expires_in_s, terms=TERMS)
     countered = (await heard.wait("offer:updated"))["offer"]
     assert (countered["version"], countered["awaiting_user_id"]) == (2, deal.ben.account.id)
-    assert countered["total"]["amount"] > 40
-    assert (countered["expires_at"], countered["terms"]) == (offer["expires_at"], TERMS)
+    assert (countered["total"]["amount"], countered["terms"]) == (110, TERMS)
+    assert countered["expires_at"] == offer["expires_at"]
