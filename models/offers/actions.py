@@ -204,7 +204,7 @@ class Offers:
         for decision in await self._rules.decide(offer):
             wish = Wish(decision.action, seller_id, seller_id, offer["version"], "", "", rule_ids=decision.rule_ids)
             if decision.action == "counter":
-                wish.changes = _countered(offer, decision.prices)
+                wish.changes = _countered(offer, decision.prices, now())
                 if wish.changes["total"]["amount"] > TOTAL_MAX:
                     return
             if await self._by_itself(offer, wish):
@@ -260,10 +260,11 @@ def _other(conversation: Document, user_id: str, to_user_id: str | None) -> str:
     return to_user_id
 
 
-def _countered(offer: Document, prices: Sequence[int]) -> dict[str, Any]:
-    """What a rule's counter-offer changes."""
+def _countered(offer: Document, prices: Sequence[int], at: datetime) -> dict[str, Any]:
+    """What a rule's counter-offer changes. How long it binds the seller is not for the buyer alone to say."""
     items, total = reprice(offer["items"], prices)
-    return {"items": items, "total": total}
+    last = at + timedelta(seconds=contract.EXPIRES_IN_DEFAULT_S)
+    return {"items": items, "total": total, "expires_at": min(offer["expires_at"], last)}
 
 
 def _rooms(user_ids: Sequence[str]) -> list[str]:

@@ -65,7 +65,9 @@ async def test_over_rest_and_repeated_it_is_the_same(deal: Deal) -> None:
 
 
 @pytest.mark.parametrize("expires_in_s", [60, HOUR_S, 90 * 24 * HOUR_S])
-async def test_a_rule_binds_its_seller_no_longer_than_the_offer_it_answers(deal: Deal, expires_in_s: int) -> None:
+async def test_a_rule_binds_its_seller_no_longer_than_the_offer_it_answers_nor_than_three_days(
+    deal: Deal, expires_in_s: int
+) -> None:
     rule = {
         "currency": "USD", "accept_at": 100, "title": "Firewood", "quantity_max": 1, "terms": True,
         "counter": {"kind": "step", "ask": 120, "floor": 100, "step": 10},
@@ -76,4 +78,7 @@ async def test_a_rule_binds_its_seller_no_longer_than_the_offer_it_answers(deal:
     countered = (await heard.wait("offer:updated"))["offer"]
     assert (countered["version"], countered["awaiting_user_id"]) == (2, deal.ben.account.id)
     assert (countered["total"]["amount"], countered["terms"]) == (110, TERMS)
-    assert countered["expires_at"] == offer["expires_at"]
+    if expires_in_s < 3 * 24 * HOUR_S:
+        assert countered["expires_at"] == offer["expires_at"]
+    else:
+        assert 3 * 24 * HOUR_S - 1 < lasts_s(countered) <= 3 * 24 * HOUR_S
