@@ -14,6 +14,7 @@ from models.context import Context, now
 from models.rules.decision import Decision, decide
 from models.rules.document import rule_id, to_rule
 from models.rules.store import RuleStore
+from ops import audit
 from storage.mongo import Database, Document, Transaction
 
 
@@ -41,17 +42,25 @@ class Rules:
             await self._store.put(rule, session)
             return rule
 
-        return contract.RuleData(rule=to_rule(await self._database.transact(work)))
+        rule = await self._database.transact(work)
+        audit.record("rule_changed", user_id=context.user_id, rule_id=identifier)
+        return contract.RuleData(rule=to_rule(rule))
 
     async def delete(self, context: Context, payload: contract.RuleTarget) -> Empty:
         """Again does no harm: a client that lost the answer may ask again."""
-        await self._store.delete(context.user_id, payload.rule_id)
+        await self._delete(context, payload)
         return Empty()
 
     async def delete_existing(self, context: Context, payload: contract.RuleTarget) -> None:
         """The same for REST, which says so if there was nothing."""
-        if not await self._store.delete(context.user_id, payload.rule_id):
+        if not await self._delete(context, payload):
             raise ParleyError("not_found", "You have no such rule.")
+
+    async def _delete(self, context: Context, payload: contract.RuleTarget) -> bool:
+        deleted = await self._store.delete(context.user_id, payload.rule_id)
+        if deleted:
+            audit.record("rule_changed", user_id=context.user_id, rule_id=payload.rule_id)
+        return deleted
 
     # For offers
 
