@@ -8,10 +8,14 @@ last; work whose caller has gone is dropped when its turn comes.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,6 +27,7 @@ WAITING_MAX = 64
 WAITING_PER_ADDRESS = 32
 FIRST_GUESS_S = 0.25  # how long a hash takes, until one was measured
 SMOOTHING = 0.2
+NICE = 10
 
 
 class Caller(Protocol):
@@ -76,12 +81,19 @@ class _Line:
         return job
 
 
+def _behind_the_loop() -> None:
+    """Where there is one core only, everybody who is connected goes before whoever logs in."""
+    if sys.platform == "linux":  # elsewhere priorities are not a thread's
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
 class HashQueue:
     """Runs work in `threads` threads. Raises over_capacity for what there is no room for."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="bcrypt")
+        self._pool = ThreadPoolExecutor(threads, "bcrypt", initializer=_behind_the_loop)
         self._known, self._strangers = _Line(), _Line()
         self._running = 0
         self._seconds = FIRST_GUESS_S
