@@ -27,7 +27,7 @@ from handlers.presence import PresenceNamespace
 from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
 from models.processes.actions import Processes
-from ops import collector, logs, strangers
+from ops import collector, logs, private, strangers
 from ops.health import Health
 from ops.http import make_runner
 from ops.lag import LoopLag
@@ -269,10 +269,12 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
 
 def main() -> int:
     collector.spare()
+    private.be_private()
     strangers.raise_file_limit()
     try:
         settings = configuration.load()
         logs.configure(settings.log_level, settings.data_dir / "logs", settings.route)
+        private.close_to_others(settings.data_dir)
         try:
             import uvloop
         except ImportError:
