@@ -43,6 +43,7 @@ from rest import chat as chat_routes
 from rest import cors, docs, pages
 from rest import offers as offer_routes
 from rest.admin import add_admin
+from rest.cookies import Cookies
 from rest.endpoint import Rest
 from rest.finance import add_finance
 from rest.health import HealthRoutes, metrics
@@ -72,7 +73,7 @@ class Server:
         keys = [secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))]
         if settings.jwt_secret_previous:
             keys.append(secret.make_key(settings.jwt_secret_previous))
-        self.csrf_key = keys[0].derive("csrf")
+        self.cookies = Cookies(settings.auth_cookie, keys[0].derive("csrf"), settings.production)
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
         self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
@@ -146,10 +147,8 @@ class Server:
         app[strangers.KEY] = self.strangers
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies, self.strangers)
-        IdentityRoutes(
-            domain.users, domain.sessions, domain.conversations, self.tokens, self.csrf_key, self.settings.production
-        ).add_to(rest)
+        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, self.settings.trusted_proxies, self.strangers)
+        IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).add_to(rest)
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers, domain.rules)
@@ -159,7 +158,7 @@ class Server:
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs)
         cross_origin.add_routes(app, rest.routes)
         app.router.add_get("/metrics", metrics)
-        docs.add_docs(app)
+        docs.add_docs(app, self.cookies.auth)
         pages.add_pages(app)
         self.sio.attach(app)
         return app

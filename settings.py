@@ -54,6 +54,7 @@ class Settings:
     connections_max: int = 20_000
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
+    auth_cookie: str = "auth_token"
     access_token_ttl_s: int = 900
     refresh_token_ttl_s: int = 30 * 24 * 3600
     bcrypt_rounds: int = 12
@@ -127,6 +128,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         connections_max=_whole(env, "CONNECTIONS_MAX", 20_000, 1, 10_000_000),
         cors_origins=_listed(env, "CORS_ORIGINS"),
         trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
+        auth_cookie=env.get("AUTH_COOKIE") or "auth_token",
         access_token_ttl_s=_whole(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400),
         refresh_token_ttl_s=_whole(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600),
         bcrypt_rounds=_whole(env, "BCRYPT_ROUNDS", 12, 4, 16),
@@ -158,6 +160,8 @@ def _check(settings: Settings) -> None:
         _check_redis_url(settings.redis_url)
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
+    if settings.auth_cookie not in ("auth_token", "access_token"):
+        raise SettingsError(f"AUTH_COOKIE must be auth_token or access_token, not {settings.auth_cookie!r}")
     for origin in settings.cors_origins:
         _check_origin(origin)
     trusted = _trusted(settings)

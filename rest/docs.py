@@ -13,6 +13,7 @@ import hashlib
 import html
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 class ContractSpec(AiohttpApiSpec):  # type: ignore[misc]
     """Swagger UI over the contract's own document."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, cookie: str) -> None:
+        self._cookie = cookie
         super().__init__(
             url="/docs/openapi.json", app=app, swagger_path="/docs", static_path="/docs/assets", in_place=True,
             title=openapi.TITLE, version=VERSION,
@@ -46,7 +48,7 @@ class ContractSpec(AiohttpApiSpec):  # type: ignore[misc]
 
     def register(self, app: web.Application, in_place: bool = False) -> None:
         """Only serves: the stock one collects marshmallow schemas and keeps them under plain string keys."""
-        app.router.add_get(self.url, _serve(_openapi_json, "application/json"))
+        app.router.add_get(self.url, _serve(partial(_openapi_json, self._cookie), "application/json"))
         self._add_swagger_web_page(app, self.static_path, self.swagger_path)
 
     def _add_swagger_web_page(self, app: web.Application, static_path: str, view_path: str) -> None:
@@ -67,11 +69,12 @@ def _hashes(page: str) -> str:
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
-def add_docs(app: web.Application) -> None:
-    ContractSpec(app)
+def add_docs(app: web.Application, cookie: str) -> None:
+    """`cookie`: the name of the one that authenticates here."""
+    ContractSpec(app, cookie)
     app.router.add_get("/docs/events", _serve(_events_page, "text/html"))
     app.router.add_get("/docs/asyncapi.json", _serve(_asyncapi_json, "application/json"))
-    app.router.add_get("/docs/openapi.yaml", _serve(_openapi_yaml, "application/yaml"))
+    app.router.add_get("/docs/openapi.yaml", _serve(partial(_openapi_yaml, cookie), "application/yaml"))
 
 
 def _serve(render: Callable[[], bytes], content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -85,13 +88,13 @@ def _serve(render: Callable[[], bytes], content_type: str) -> Callable[[web.Requ
 
 
 @functools.cache
-def _openapi_json() -> bytes:
-    return msgspec.json.encode(openapi.document())
+def _openapi_json(cookie: str) -> bytes:
+    return msgspec.json.encode(openapi.document(cookie))
 
 
 @functools.cache
-def _openapi_yaml() -> bytes:
-    text: str = yaml.safe_dump(openapi.document(), sort_keys=False, allow_unicode=True)
+def _openapi_yaml(cookie: str) -> bytes:
+    text: str = yaml.safe_dump(openapi.document(cookie), sort_keys=False, allow_unicode=True)
     return text.encode()
 
 

@@ -23,11 +23,10 @@ from models.sessions.actions import Sessions
 from ops.logs import REQUEST_ID
 from ops.strangers import Strangers
 from rest.client import client_ip
-from security import csrf
+from rest.cookies import Cookies
 from security.limits import HttpLimits, Verdict
 from security.tokens import Identity, Tokens
 
-AUTH_COOKIES = ("auth_token", "access_token")
 VERDICT = web.RequestKey("verdict", Verdict)
 Route = Callable[["Call"], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
@@ -50,21 +49,21 @@ class Call:
 
 
 class Rest:
-    """Adds endpoints to the application. `csrf_key` signs the tokens that cookie requests must bring."""
+    """Adds endpoints to the application."""
 
     def __init__(
         self,
         tokens: Tokens,
         sessions: Sessions,
         limits: HttpLimits,
-        csrf_key: bytes,
+        cookies: Cookies,
         trusted_proxies: int,
         strangers: Strangers,
     ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._limits = limits
-        self._csrf_key = csrf_key
+        self._cookies = cookies
         self._trusted_proxies = trusted_proxies
         self._strangers = strangers
         self.routes: list[tuple[Endpoint, Callable[[web.Request], Awaitable[web.StreamResponse]]]] = []
@@ -111,12 +110,11 @@ class Rest:
                 raise ParleyError("unauthenticated", "Send Authorization: Bearer TOKEN.")
             identity = self._tokens.verify(token.strip())
         else:
-            cookie = next((request.cookies[name] for name in AUTH_COOKIES if name in request.cookies), None)
+            cookie = request.cookies.get(self._cookies.auth)
             if cookie is None:
                 raise ParleyError("unauthenticated")
             identity = self._tokens.verify(cookie)
-            given = request.headers.get(csrf.HEADER)
-            if endpoint.method != "GET" and not csrf.matches(given, identity.session_id, self._csrf_key):
+            if endpoint.method != "GET" and not self._cookies.is_ours(request, identity.session_id):
                 raise ParleyError("csrf_failed")
         await self._sessions.require_live(identity.session_id)
         self._strangers.went(request.protocol)
