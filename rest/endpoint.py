@@ -159,8 +159,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise ParleyError("malformed_json", "The body is not encoded as its headers say.") from None
     if not raw:
         return {}
-    if request.content_type not in ("application/json", "application/octet-stream"):
-        raise ParleyError("unsupported_media_type")
+    # Also where none is given: that is what a form on another site may send without asking (a simple request).
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise ParleyError("unsupported_media_type", "Send Content-Type: application/json, in UTF-8.")
     try:
         fields = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
