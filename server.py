@@ -77,7 +77,9 @@ class Server:
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
         self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
-        self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
+        self.sio = SocketServer(
+            self.adapter.manager, settings.connect_timeout_s, settings.cors_origins, settings.trusted_proxies
+        )
         self.sio.eio.route = settings.route
         files = strangers.files_allowed()
         self.strangers = self.sio.eio.strangers = strangers.Strangers(strangers.strangers_max(files))

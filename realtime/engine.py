@@ -46,8 +46,10 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     eio: EngineServer
     namespace_handlers: dict[str, Any]  # of `Namespace`s
 
-    def __init__(self, client_manager: Any, connect_timeout_s: float, origins: Sequence[str]) -> None:
-        check = OriginCheck(origins)
+    def __init__(
+        self, client_manager: Any, connect_timeout_s: float, origins: Sequence[str], trusted_proxies: int = 0
+    ) -> None:
+        check = OriginCheck(origins, trusted_proxies)
         super().__init__(
             async_mode="aiohttp", client_manager=client_manager, json=Json, logger=False, engineio_logger=False,
             ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S, max_http_buffer_size=MESSAGE_BYTES_MAX,
