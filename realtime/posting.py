@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from engineio import exceptions, packet, payload
 
+from realtime.naming import name_of
 from realtime.pace import PACKET_BYTES, TURN_PACKETS
 from realtime.polling import PollingLink
 
@@ -48,7 +49,7 @@ async def _work_off(session: Session, request: web.Request) -> None:
         if any(pkt.packet_type > packet.NOOP for pkt in packets):
             raise ValueError("an unknown packet type")
     except (ValueError, TypeError, LookupError) as error:
-        log.info("closing %s: malformed payload: %s", session.sid, error)
+        log.info("closing %s: malformed payload: %s", name_of(session), error)
         raise exceptions.EngineIOError(str(error)) from error
     for number, pkt in enumerate(packets, 1):
         session.packet_received(pkt)
@@ -69,5 +70,5 @@ async def _body(session: Session, request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise exceptions.ContentTooLongError from None
     except TimeoutError:
-        log.info("closing %s: the body of a POST did not come within %.0f s", session.sid, BODY_S)
+        log.info("closing %s: the body of a POST did not come within %.0f s", name_of(session), BODY_S)
         raise exceptions.EngineIOError("the body did not come in time") from None

@@ -20,6 +20,7 @@ from contract.closing import NORMAL, TOO_MUCH, TOO_SLOW
 from ops.metrics import ENGINE
 from realtime import posting
 from realtime.inbox import Inbox, Step
+from realtime.naming import name_of
 from realtime.pace import Bucket
 from realtime.packets import CLOSING, PING
 from realtime.polling import PollingLink
@@ -129,7 +130,7 @@ class Session:
             return None
 
     def malformed(self, why: object) -> None:
-        log.info("closing %s: malformed: %s", self.sid, why)
+        log.info("closing %s: malformed: %s", name_of(self), why)
         self.close(self.server.reason.TRANSPORT_ERROR)
 
     # What it may bring
@@ -178,7 +179,7 @@ class Session:
         if self._refusals is None:
             self._refusals = Bucket(paces.refusals, at)
         if self._refusals.spend(1, paces.refusals, at):
-            log.warning("closing %s: it goes on asking for what it is refused", self.sid)
+            log.warning("closing %s: it goes on asking for what it is refused", name_of(self))
             self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH)
 
     # Ends
@@ -214,7 +215,7 @@ class Session:
             self._end(self.server.reason.TRANSPORT_ERROR)
 
     def too_slow(self) -> None:
-        log.warning("closing %s: it does not read what it is sent", self.sid)
+        log.warning("closing %s: it does not read what it is sent", name_of(self))
         self.close(self.server.reason.TRANSPORT_ERROR, TOO_SLOW)
 
     def _end(self, reason: str) -> None:

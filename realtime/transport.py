@@ -6,6 +6,7 @@ and every refusal, is its code.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -26,6 +27,8 @@ from realtime.polling import PollingLink
 from realtime.session import Session
 from realtime.websocket import NOBODY, Listener, Switched, WebSocketLink, accept_key, take_over
 from realtime.wheel import TICK_S, TimerWheel
+
+log = logging.getLogger("parley.engine")
 
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
@@ -122,6 +125,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """(WebSockets whose peer does not read just now, bytes that wait for them)."""
         blocked = [session.link for session in self.sockets.values() if session.upgraded and session.link.blocked]
         return len(blocked), sum(link.waiting_bytes for link in blocked)
+
+    def _log_error_once(self, message: str, message_key: str) -> None:
+        """Without the message, which names the session: who knows its id can poll for the client."""
+        log.debug("refused a request: %s", message_key)
 
     def bad_request(self, message: str) -> Any:
         return self._bad_request(message)
