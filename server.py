@@ -141,7 +141,8 @@ class Server:
             self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
-        surroundings = Surroundings(self.settings.production, self.health, self.strangers)
+        proxies = self.settings.trusted_proxies
+        surroundings = Surroundings(self.settings.production, self.health, self.strangers, proxies)
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]
@@ -149,7 +150,7 @@ class Server:
         app[strangers.KEY] = self.strangers
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, self.settings.trusted_proxies, self.strangers)
+        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, proxies, self.strangers)
         IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).add_to(rest)
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)

@@ -100,6 +100,21 @@ async def test_behind_a_proxy_the_client_is_whom_it_names(settings: Settings, mo
         assert again.code == "rate_limited", "what the client wrote itself does not count"
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("proxies", [0, 1])
+async def test_a_proxy_that_nobody_told_of_is_warned_of_once(
+    settings: Settings, mongo_url: str, header: str, proxies: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = dataclasses.replace(settings, trusted_proxies=proxies)
+    async with serving(one, mongo_url) as (_, url), http(url) as call:
+        await call("GET", "/api/v1/health/live")
+        assert "TRUSTED_PROXIES" not in caplog.text
+        for path in ("/socket.io/?EIO=4&transport=polling", "/api/v1/health/live", "/"):
+            await call("GET", path, headers={header: "203.0.113.7"})
+    said = [record for record in caplog.records if "TRUSTED_PROXIES" in record.getMessage()]
+    assert [(record.levelname, header in record.getMessage()) for record in said] == [("WARNING", True)] * (not proxies)
+
+
 async def test_other_origins_are_let_in_by_name_only(settings: Settings, mongo_url: str) -> None:
     friendly = dataclasses.replace(settings, cors_origins=("https://app.example",))
     async with serving(friendly, mongo_url) as (_, url), http(url) as call:
