@@ -70,12 +70,10 @@ class Server:
 
     def __init__(self, settings: configuration.Settings, mongo_url: str) -> None:
         self.settings = settings
-        keys = [secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))]
-        if settings.jwt_secret_previous:
-            keys.append(secret.make_key(settings.jwt_secret_previous))
+        keys = secret.keys(settings.jwt_secret, settings.jwt_secret_previous, settings.data_dir)
         self.cookies = Cookies(settings.auth_cookie, keys[0].derive("csrf"), settings.production)
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
-        self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
+        self.adapter = adapters.make(settings.redis_url, settings.mongo_db, keys)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
         self.sio = SocketServer(
             self.adapter.manager, settings.connect_timeout_s, settings.cors_origins, settings.trusted_proxies

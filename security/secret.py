@@ -46,6 +46,12 @@ def make_key(secret: str) -> Key:
     return Key(hashlib.sha256(b"kid:" + material).hexdigest()[:12], material)
 
 
+def keys(current: str | None, previous: str | None, data_dir: Path) -> list[Key]:
+    """What signs, and what else verifies. Without a secret in the settings, that of DATA_DIR."""
+    first = make_key(current or load_or_create(data_dir))
+    return [first, make_key(previous)] if previous else [first]
+
+
 def bits_of(secret: str) -> float:
     """A plain estimate of how hard the secret is to guess.
 
