@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 
 import settings as configuration
+from ops import private
 from ops.child import Kind, put, say
 from ops.listening import listen
 from ops.slot import Slot
@@ -169,6 +170,7 @@ def main() -> int:
     count = parser.parse_args().web
     if not 2 <= count <= PROCESSES_MAX:
         parser.error(f"--web must be between 2 and {PROCESSES_MAX}; one process is: python server.py")
+    private.be_private()
     try:
         settings = configuration.load()
         if settings.redis_url is None:

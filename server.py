@@ -28,7 +28,7 @@ from handlers.rechecking import Rechecking
 from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
 from models.processes.actions import Processes
-from ops import collector, logs, strangers
+from ops import collector, logs, private, strangers
 from ops.health import Health
 from ops.http import make_runner
 from ops.lag import LoopLag
@@ -44,6 +44,7 @@ from rest import chat as chat_routes
 from rest import cors, docs, pages
 from rest import offers as offer_routes
 from rest.admin import add_admin
+from rest.cookies import Cookies
 from rest.endpoint import Rest
 from rest.finance import add_finance
 from rest.health import HealthRoutes
@@ -70,15 +71,15 @@ class Server:
 
     def __init__(self, settings: configuration.Settings, mongo_url: str) -> None:
         self.settings = settings
-        keys = [secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))]
-        if settings.jwt_secret_previous:
-            keys.append(secret.make_key(settings.jwt_secret_previous))
-        self.csrf_key = keys[0].derive("csrf")
+        keys = secret.keys(settings.jwt_secret, settings.jwt_secret_previous, settings.data_dir)
+        self.cookies = Cookies(settings.auth_cookie, keys[0].derive("csrf"), settings.production)
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
-        self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
+        self.adapter = adapters.make(settings.redis_url, settings.mongo_db, keys)
         self.tokens = Tokens(keys, settings.access_token_ttl_s)
-        self.sio = SocketServer(self.adapter.manager, settings.connect_timeout_s, settings.cors_origins)
-        self.sio.eio.route, self.sio.eio.trusted_proxies = settings.route, settings.trusted_proxies
+        self.sio = SocketServer(
+            self.adapter.manager, settings.connect_timeout_s, settings.cors_origins, settings.trusted_proxies
+        )
+        self.sio.eio.route = settings.route
         files = strangers.files_allowed()
         self.strangers = self.sio.eio.strangers = strangers.Strangers(strangers.strangers_max(files))
         self.strangers.proxied = settings.trusted_proxies > 0
@@ -143,7 +144,8 @@ class Server:
             self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
-        surroundings = Surroundings(self.settings.production, self.health, self.strangers)
+        proxies = self.settings.trusted_proxies
+        surroundings = Surroundings(self.settings.production, self.health, self.strangers, proxies)
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]
@@ -151,10 +153,8 @@ class Server:
         app[strangers.KEY] = self.strangers
         limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.csrf_key, self.settings.trusted_proxies, self.strangers)
-        IdentityRoutes(
-            domain.users, domain.sessions, domain.conversations, self.tokens, self.csrf_key, self.settings.production
-        ).add_to(rest)
+        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, proxies, self.strangers)
+        IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).add_to(rest)
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers, domain.rules)
@@ -163,7 +163,7 @@ class Server:
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs, domain.users)
         cross_origin.add_routes(app, rest.routes)
-        docs.add_docs(app)
+        docs.add_docs(app, self.cookies.auth)
         pages.add_pages(app)
         self.sio.attach(app)
         return app
@@ -266,10 +266,12 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
 
 def main() -> int:
     collector.spare()
+    private.be_private()
     strangers.raise_file_limit()
     try:
         settings = configuration.load()
         logs.configure(settings.log_level, settings.data_dir / "logs", settings.route)
+        private.close_to_others(settings.data_dir)
         try:
             import uvloop
         except ImportError:

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from security import plaintext
+from security.secret import BITS_MIN, bits_of
+
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+RATE_LIMIT_SCALE_MAX = 10
+ACCESS_TOKEN_TTL_MAX_S = 3_600
+_NEW_SECRET = "make one with: openssl rand -hex 32"
+# As browsers write it: in small letters, without a path, without the port that goes without saying.
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
+_USUAL_PORT = re.compile(r"(http://.*:80|https://.*:443)")
 
 
 class SettingsError(ValueError):
@@ -35,6 +44,7 @@ class Settings:
     mongo_url: str | None = field(default=None, repr=False)
     mongo_db: str = "parley"
     redis_url: str | None = field(default=None, repr=False)
+    plaintext_hosts: tuple[str, ...] = ()
     route: str = ""
     worker_port: int = 0  # 0: a worker process has none
     jwt_secret: str | None = field(default=None, repr=False)
@@ -45,6 +55,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
     operators_token: str | None = field(default=None, repr=False)
+    auth_cookie: str = "auth_token"
     access_token_ttl_s: int = 900
     refresh_token_ttl_s: int = 30 * 24 * 3600
     bcrypt_rounds: int = 12
@@ -78,6 +89,10 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     return int(value)
 
 
+def _listed(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
 def _sockets(env: Mapping[str, str], name: str) -> tuple[int, ...]:
     """Descriptors such as 5,6; each must be a socket that is open here."""
     numbers = [text for text in env.get(name, "").split(",") if text]
@@ -104,6 +119,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         mongo_url=env.get("MONGO_URL") or None,
         mongo_db=env.get("MONGO_DB") or "parley",
         redis_url=env.get("REDIS_URL") or None,
+        plaintext_hosts=_listed(env, "PLAINTEXT_HOSTS"),
         route=env.get("ROUTE", ""),
         worker_port=_whole(env, "WORKER_PORT", 0, 0, 65535),
         jwt_secret=env.get("JWT_SECRET") or None,
@@ -111,9 +127,10 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         rate_limit_scale=_number(env, "RATE_LIMIT_SCALE", 1.0, 0, 1e6),
         connections_per_user_max=_whole(env, "MAX_CONNECTIONS_PER_USER", 20, 1, 1_000_000),
         connections_max=_whole(env, "CONNECTIONS_MAX", 20_000, 1, 10_000_000),
-        cors_origins=tuple(o.strip() for o in env.get("CORS_ORIGINS", "").split(",") if o.strip()),
+        cors_origins=_listed(env, "CORS_ORIGINS"),
         trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
         operators_token=env.get("OPERATORS_TOKEN") or None,
+        auth_cookie=env.get("AUTH_COOKIE") or "auth_token",
         access_token_ttl_s=_whole(env, "ACCESS_TOKEN_TTL_S", 900, 1, 86_400),
         refresh_token_ttl_s=_whole(env, "REFRESH_TOKEN_TTL_S", 30 * 24 * 3600, 1, 366 * 24 * 3600),
         bcrypt_rounds=_whole(env, "BCRYPT_ROUNDS", 12, 4, 16),
@@ -140,29 +157,87 @@ def _check(settings: Settings) -> None:
         raise SettingsError("JWT_SECRET is required when MONGO_URL is set: every process must share it")
     for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):
         if secret and len(secret.encode()) < 32:
-            raise SettingsError(f"{name} must have at least 32 bytes; make one with: openssl rand -hex 32")
+            raise SettingsError(f"{name} must have at least 32 bytes; {_NEW_SECRET}")
     if settings.operators_token is not None and not re.fullmatch(r"[\x21-\x7e]{16,256}", settings.operators_token):
         raise SettingsError("OPERATORS_TOKEN must have 16 to 256 characters, without blanks: openssl rand -hex 32")
     if settings.redis_url is not None:
         _check_redis_url(settings.redis_url)
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
+    if settings.auth_cookie not in ("auth_token", "access_token"):
+        raise SettingsError(f"AUTH_COOKIE must be auth_token or access_token, not {settings.auth_cookie!r}")
+    for origin in settings.cors_origins:
+        _check_origin(origin)
+    trusted = _trusted(settings)
     if settings.production:
-        if settings.rate_limit_scale == 0:
-            raise SettingsError("RATE_LIMIT_SCALE=0 turns limits off and is refused in production")
-        if "*" in settings.cors_origins:
-            raise SettingsError("CORS_ORIGINS=* is refused in production: name the origins")
-        if settings.bcrypt_rounds < 10:
-            raise SettingsError("BCRYPT_ROUNDS below 10 is refused in production")
-        if not settings.jwt_secret:
-            raise SettingsError("JWT_SECRET is required in production")
-        if not settings.mongo_url:
-            raise SettingsError("MONGO_URL is required in production: the embedded database is for development")
+        _check_production(settings, trusted)
+
+
+def _check_production(settings: Settings, trusted: plaintext.Hosts) -> None:
+    """Refuses what is safe on one's own machine only."""
+    for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)):
+        if secret and bits_of(secret) < BITS_MIN:
+            raise SettingsError(f"{name} is too easy to guess (it should be random); {_NEW_SECRET}")
+    if settings.rate_limit_scale == 0:
+        raise SettingsError("RATE_LIMIT_SCALE=0 turns limits off and is refused in production")
+    if settings.rate_limit_scale > RATE_LIMIT_SCALE_MAX:
+        raise SettingsError(f"RATE_LIMIT_SCALE above {RATE_LIMIT_SCALE_MAX} is refused in production")
+    for origin in settings.cors_origins:
+        _check_public_origin(origin)
+    if settings.access_token_ttl_s > ACCESS_TOKEN_TTL_MAX_S:
+        raise SettingsError(f"ACCESS_TOKEN_TTL_S above {ACCESS_TOKEN_TTL_MAX_S} is refused in production")
+    if settings.bcrypt_rounds < 10:
+        raise SettingsError("BCRYPT_ROUNDS below 10 is refused in production")
+    if settings.log_level == "DEBUG":
+        raise SettingsError("LOG_LEVEL=DEBUG is refused in production: it logs more than operators should see")
+    if not settings.jwt_secret:
+        raise SettingsError(f"JWT_SECRET is required in production; {_NEW_SECRET}")
+    if not settings.mongo_url:
+        raise SettingsError("MONGO_URL is required in production: the embedded database is for development")
+    mongo, redis = plaintext.mongo_hosts(settings.mongo_url), plaintext.redis_hosts(settings.redis_url or "unix://")
+    for name, hosts, secure in (("MONGO_URL", mongo, "tls=true"), ("REDIS_URL", redis, "rediss://")):
+        exposed = [host for host in hosts if host not in trusted]
+        if exposed:
+            raise SettingsError(
+                f"{name} reaches {exposed[0]} without checked TLS, which is refused in production: use {secure}, or "
+                "name the host or its network in PLAINTEXT_HOSTS if nobody else can listen on the way"
+            )
+
+
+def _trusted(settings: Settings) -> plaintext.Hosts:
+    try:
+        return plaintext.Hosts(settings.plaintext_hosts)
+    except ValueError as error:
+        raise SettingsError(f"PLAINTEXT_HOSTS must be names or networks such as 10.0.0.0/8, not {error}") from None
+
+
+def _check_origin(origin: str) -> None:
+    well_formed = _ORIGIN.fullmatch(origin) and not _USUAL_PORT.fullmatch(origin)
+    if not well_formed and origin not in ("*", "null"):
+        raise SettingsError(
+            f"CORS_ORIGINS must be origins as browsers send them, such as https://app.example, not {origin!r}: in "
+            "small letters, without a path, a slash at the end or the usual port"
+        )
+
+
+def _check_public_origin(origin: str) -> None:
+    if origin == "*":
+        raise SettingsError("CORS_ORIGINS=* is refused in production: name the origins")
+    if origin == "null":
+        raise SettingsError(
+            "CORS_ORIGINS=null is refused in production: any page can make itself one without an origin"
+        )
+    found = _ORIGIN.fullmatch(origin)
+    if found and found["scheme"] == "http" and found["host"].strip("[]") not in plaintext.Hosts(()):
+        raise SettingsError(f"CORS_ORIGINS with {origin} is refused in production: use https")
 
 
 def _check_redis_url(url: str) -> None:
     """Only its form; the text never shows the URL, which may have a password in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise SettingsError("REDIS_URL has a bracket where no IPv6 address is") from None
     if parts.scheme not in REDIS_SCHEMES:
         raise SettingsError(f"REDIS_URL must begin with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}")
     if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):

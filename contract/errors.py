@@ -35,7 +35,7 @@ _ROWS = (
     ErrorSpec("token_expired", 401, True, "The token has expired; refresh it and try again."),
     ErrorSpec("session_revoked", 401, False, "This session was revoked; log in again."),
     ErrorSpec("refresh_reused", 401, False, "This refresh token was already used; the session is revoked."),
-    ErrorSpec("csrf_failed", 403, False, "Send the csrf_token cookie's value as the X-CSRF-Token header too."),
+    ErrorSpec("csrf_failed", 403, False, "Send the CSRF cookie's value as the X-CSRF-Token header too."),
     ErrorSpec("forbidden", 403, False, "You may not do this."),
     ErrorSpec("not_a_participant", 403, False, "You are not a participant of this conversation."),
     ErrorSpec("invalid_credentials", 401, False, "The e-mail or the password is wrong."),

@@ -18,8 +18,14 @@ _ABOUT = (
     "Text with half of a surrogate pair is refused (validation_failed), never altered."
 )
 
+_COOKIE = (
+    "In production its name begins with `__Host-`, as does that of `csrf_token`, whose value goes into X-CSRF-Token "
+    "with everything but GET. AUTH_COOKIE=access_token names it so; only one name authenticates."
+)
 
-def document() -> dict[str, Any]:
+
+def document(cookie: str = "auth_token") -> dict[str, Any]:
+    """`cookie`: the name of the one that authenticates."""
     schemas = {name: openapi_30(schema) for name, schema in components().items()}
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS.values():
@@ -33,7 +39,7 @@ def document() -> dict[str, Any]:
             "schemas": schemas,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "auth_token"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": cookie, "description": _COOKIE},
             },
         },
     }

@@ -1,11 +1,14 @@
 """Structured logs: one JSON object a line, to standard output and to a rotated file, each with its request id.
 
 Secrets are never logged: the choke points log names, codes and durations, not payloads or headers; what looks like a
-token in a message (a URL with credentials, say) is masked on the way out.
+token in a message (a URL with credentials, say) is masked on the way out. The ids of sessions are secrets too: whoever
+knows that of an Engine.IO session can poll for its client, and a refresh token begins with that of its log-in. Logs
+name connections as administrators see them, and the others by a digest, which tells which lines belong together.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import logging.handlers
@@ -32,16 +35,24 @@ FILES_KEPT = 5
 MESSAGE_MAX = 8_192
 # Outsiders write a part of what is logged, so this reads a text once, whatever it is: no run is begun twice.
 _SECRET = re.compile(
-    r"(?<=://)[^/@\s:]++:[^/@\s]++(?=@)|(?<=token=)[^&\s\"]++|(?P<dotted>(?<![\w.-])[\w-]++(?:\.[\w-]++){2,}+)"
+    r"(?<=://)[^/@\s:]++:[^/@\s]++(?=@)|(?<=token=)[^&\s\"]++|(?<![A-Za-z0-9])(?P<login>s_[0-9a-f]{24})(?:\.[\w-]++)?+"
+    r"|(?P<dotted>(?<![\w.-])[\w-]++(?:\.[\w-]++){2,}+)"
 )
 
 
+def digest(secret: str) -> str:
+    """Tells secrets apart, and not what they are."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
 def masked(text: str) -> str:
-    """Without what looks like a token, or a password in a URL."""
+    """Without what looks like a token, the id of a log-in, or a password in a URL."""
     return _SECRET.sub(_mask, text)
 
 
 def _mask(found: re.Match[str]) -> str:
+    if found["login"] is not None:
+        return f"s_{digest(found['login'])}…"
     dotted = found["dotted"]  # a JWT, or the name of a host
     return dotted if dotted is not None and "eyJ" not in dotted else "***"
 
@@ -99,6 +110,6 @@ def configure(level: str, directory: Path | None, route: str = "") -> None:
         handler.addFilter(_RequestId())
         root.addHandler(handler)
     root.setLevel(level)
-    # The driver's debug output repeats commands, and the web framework's access log repeats ours.
-    for noisy in ("pymongo", "aiohttp.access", "asyncio"):
+    # The driver's debug output repeats commands, the web framework's requests, and its access log repeats ours.
+    for noisy in ("pymongo", "aiohttp.access", "aiohttp.server", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -125,6 +125,7 @@ class Relay:
         self.asked = 0
         self.sent_again = 0
         self.missed = 0
+        self.forged = 0
         self.repaired = 0
         self.state: Callable[[], tuple[bool, int, int]] | None = None
 
@@ -139,6 +140,7 @@ class Relay:
             ("parley_relay_asked", "Times this process asked for what it had missed", self.asked),
             ("parley_relay_sent_again", "Messages sent again to a process that had missed them", self.sent_again),
             ("parley_relay_missed", "Times something could not be had again", self.missed),
+            ("parley_relay_forged", "What came through Redis from no process of this deployment", self.forged),
             (
                 "parley_relay_repaired",
                 "chat:head events sent because of that, or because a process died",

@@ -6,7 +6,7 @@ Alone, memory does; with others, they are reached through Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
@@ -17,6 +17,8 @@ from realtime.managers import Late, MemoryManager, RelayManager
 from realtime.recovery import Recovery
 from realtime.relay import client
 from realtime.relay.relay import Relay
+from realtime.relay.seal import Seal
+from security.secret import Key
 
 RELAY_TIMEOUT_S = 2.0
 
@@ -52,15 +54,17 @@ class MemoryAdapter:
 
 
 class RedisAdapter:
-    """Any number of processes. `deployment` keeps those of different deployments apart in one Redis."""
+    """Any number of processes. `deployment` keeps those of different deployments apart in one Redis; what they say to
+    each other there is sealed with a key made from the first of `keys`, and known by any."""
 
     alone = False
 
-    def __init__(self, url: str, deployment: str) -> None:
+    def __init__(self, url: str, deployment: str, keys: Sequence[Key]) -> None:
         prefix = client.prefix_of(deployment)
         self._redis: Redis = client.connect(url, prefix)
         # Its own connections: a publication must not wait for a slow answer to something else.
-        self._relay = Relay(client.connect(url, prefix, timeout_s=RELAY_TIMEOUT_S), deployment)
+        seal = Seal([key.derive("relay") for key in keys])
+        self._relay = Relay(client.connect(url, prefix, timeout_s=RELAY_TIMEOUT_S), deployment, seal)
         holds_nobody(self._relay)  # until `hand_over`
         self.bus: Bus = RelayBus(self._relay)
         self.manager = RelayManager(self._relay)
@@ -99,5 +103,5 @@ class RedisAdapter:
 Adapter = MemoryAdapter | RedisAdapter
 
 
-def make(redis_url: str | None, deployment: str) -> Adapter:
-    return RedisAdapter(redis_url, deployment) if redis_url is not None else MemoryAdapter()
+def make(redis_url: str | None, deployment: str, keys: Sequence[Key]) -> Adapter:
+    return RedisAdapter(redis_url, deployment, keys) if redis_url is not None else MemoryAdapter()

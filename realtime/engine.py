@@ -8,6 +8,7 @@ object with the methods of `Namespace`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -46,17 +47,22 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     eio: EngineServer
     namespace_handlers: dict[str, Any]  # of `Namespace`s
 
-    def __init__(self, client_manager: Any, connect_timeout_s: float, origins: Sequence[str]) -> None:
-        check = OriginCheck(origins)
+    def __init__(
+        self, client_manager: Any, connect_timeout_s: float, origins: Sequence[str], trusted_proxies: int = 0
+    ) -> None:
+        check = OriginCheck(origins, trusted_proxies)
+        # Below errors they log every event with the ids of sessions; their own handler would bypass ours.
+        quiet = logging.getLogger("parley.socketio")
+        quiet.setLevel(logging.ERROR)
         super().__init__(
-            async_mode="aiohttp", client_manager=client_manager, json=Json, logger=False, engineio_logger=False,
+            async_mode="aiohttp", client_manager=client_manager, json=Json, logger=quiet, engineio_logger=quiet,
             ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S, max_http_buffer_size=MESSAGE_BYTES_MAX,
             cors_allowed_origins=check, namespaces=[],
         )  # fmt: skip
         self.packet_class = Packet
         self.eio.above = self
         self.eio.connect_timeout_s = connect_timeout_s
-        self.eio.allows = check.allows
+        self.eio.allows, self.eio.trusted_proxies = check.allows, trusted_proxies
         self.manager.flusher = self.eio.flusher
         history = self.manager.history = History(secrets.token_hex(3) + "-")
         self.recovery = Recovery(

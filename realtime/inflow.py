@@ -26,7 +26,7 @@ TURN_BYTES = 16_384
 class Inflow(WebSocketDataQueue):
     """The reader and its queue, which hands messages on at once. The base's own buffer is never made."""
 
-    __slots__ = ("_ended", "_held", "_link", "_paused", "_reader", "_unread", "_waits", "packets")
+    __slots__ = ("_ended", "_half_bytes", "_held", "_link", "_paused", "_reader", "_unread", "_waits", "packets")
     # Without the base's initialiser the compiled reader finds zeros here; these are for the one in pure Python.
     _size = 0
     _limit = 0
@@ -37,6 +37,7 @@ class Inflow(WebSocketDataQueue):
         self._unread = b""
         self._held = self._waits = self._paused = self._ended = False
         self.packets = 0  # in the piece that is being read
+        self._half_bytes = 0  # about so many, of a message that is not complete, are with the reader
 
     # What the link calls
 
@@ -89,6 +90,11 @@ class Inflow(WebSocketDataQueue):
         self._reader.feed_data(piece)
         link = self._link
         link.piece_read()
+        if self.packets:
+            self._half_bytes = 0
+        else:
+            self._half_bytes += len(piece)
+            link.listener.behind(self._half_bytes)
         return link.listener.spend(self.packets + len(piece) / PACKET_BYTES)
 
     def _work(self) -> None:

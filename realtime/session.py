@@ -21,6 +21,7 @@ from ops import audit
 from ops.metrics import ENGINE
 from realtime import posting
 from realtime.inbox import Inbox, Step
+from realtime.naming import name_of
 from realtime.pace import UNSPENT, spend
 from realtime.packets import CLOSING, PING
 from realtime.polling import PollingLink
@@ -130,7 +131,7 @@ class Session:
             return None
 
     def malformed(self, why: object) -> None:
-        log.info("closing %s: malformed: %s", self.sid, why)
+        log.info("closing %s: malformed: %s", name_of(self), why)
         self.close(self.server.reason.TRANSPORT_ERROR)
 
     # What it may bring
@@ -165,8 +166,8 @@ class Session:
         return max(0.0, self._spent_until - at)
 
     def behind(self, unread: int) -> None:
-        """It has overdrawn, and so many bytes of it wait here: few before a log-in."""
-        if not self.known and unread > STRANGER_UNREAD_MAX:
+        """So many bytes of it wait here, because it has overdrawn or has not sent the rest: few before a log-in."""
+        if unread > STRANGER_UNREAD_MAX and not self.known and not self.closed and self.server.paces(False) is not None:
             self._block("too much before a log-in", at_once=True)  # it is not read from any more
 
     def refused(self) -> None:
@@ -213,7 +214,7 @@ class Session:
             self._end(self.server.reason.TRANSPORT_ERROR)
 
     def too_slow(self) -> None:
-        log.warning("closing %s: it does not read what it is sent", self.sid)
+        log.warning("closing %s: it does not read what it is sent", name_of(self))
         self.close(self.server.reason.TRANSPORT_ERROR, TOO_SLOW)
 
     def _end(self, reason: str) -> None:

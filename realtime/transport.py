@@ -6,6 +6,7 @@ and every refusal, is its code.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -28,10 +29,14 @@ from realtime.session import Session
 from realtime.websocket import NOBODY, Listener, Switched, WebSocketLink, accept_key, take_over
 from realtime.wheel import TICK_S, TimerWheel
 
+log = logging.getLogger("parley.engine")
+
 # A documented knob of python-engineio; bytes are limited by max_http_buffer_size, so packets need not be.
 payload.Payload.max_decode_packets = 10_000
 LAST_WORDS_S = 1.0
 LEAVING_RETRY_MS = 1_000
+_OF_PAGES = {"ws": "http", "wss": "https"}  # some proxies say what a WebSocket's address begins with
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Above(Protocol):
@@ -53,21 +58,32 @@ class Above(Protocol):
 class OriginCheck:
     """Browsers may connect from this server's own pages and from the listed origins.
 
-    The scheme is not compared: behind a proxy that ends TLS the server does not know its own.
+    Its own are those of the scheme, host and port that the client asked for: as the request says, or, behind proxies,
+    as the first of them was asked.
     """
 
-    def __init__(self, origins: Sequence[str]) -> None:
+    def __init__(self, origins: Sequence[str], trusted_proxies: int) -> None:
         self._origins = frozenset(origins)
+        self._trusted_proxies = trusted_proxies
 
-    def allows(self, origin: str | None, host: str) -> bool:
+    def allows(self, request: web.BaseRequest) -> bool:
+        origin = request.headers.get("Origin")
         if origin is None or "*" in self._origins or origin in self._origins:
             return True
-        host = host.partition(",")[0].strip()
-        return bool(host) and origin.partition("://")[2] == host
+        scheme = self._asked(request, "X-Forwarded-Proto") or request.scheme
+        scheme = _OF_PAGES.get(scheme, scheme)
+        host = self._asked(request, "X-Forwarded-Host") or request.headers.get("Host", "").lower()
+        return bool(host) and origin == f"{scheme}://{host.removesuffix(_USUAL_PORTS.get(scheme, ':'))}"
+
+    def _asked(self, request: web.BaseRequest, header: str) -> str:
+        """A proxy may add to what is there already, of which the client may have written the left part."""
+        written = ",".join(request.headers.getall(header, ())) if self._trusted_proxies else ""
+        chain = [part.strip().lower() for part in written.split(",") if part.strip()]
+        return chain[-min(self._trusted_proxies, len(chain))] if chain else ""
 
     def __call__(self, origin: str | None, environ: dict[str, Any]) -> bool:
         """As python-engineio asks."""
-        return self.allows(origin, environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", "")))
+        return self.allows(environ["aiohttp.request"])
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
@@ -82,7 +98,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     leaving = False
     trusted_proxies = 0
     connect_timeout_s: float
-    allows: Callable[[str | None, str], bool]
+    allows: Callable[[web.BaseRequest], bool]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, monitor_clients=False, **options)
@@ -112,6 +128,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         blocked = [session.link for session in self.sockets.values() if session.upgraded and session.link.blocked]
         return len(blocked), sum(link.waiting_bytes for link in blocked)
 
+    def _log_error_once(self, message: str, message_key: str) -> None:
+        """Without the message, which names the session: who knows its id can poll for the client."""
+        log.debug("refused a request: %s", message_key)
+
     def bad_request(self, message: str) -> Any:
         return self._bad_request(message)
 
@@ -126,7 +146,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             raise ParleyError("unavailable", "This server is going away.", retry_after_ms=LEAVING_RETRY_MS)
         upgrade = request.method == "GET" and transport == ["websocket"] and "j" not in query
         accept = accept_key(request) if upgrade and "Upgrade" in request.headers else None
-        if accept is not None and not sid and query.get("EIO") == ["4"] and self._allowed(request):
+        if accept is not None and not sid and query.get("EIO") == ["4"] and self.allows(request):
             return self._open(request, accept)
         session = self.sockets.get(sid)
         if session is not None and session.admitted:
@@ -141,7 +161,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._respond(request, self._bad_request("Invalid transport"))
         if request.method not in ("GET", "POST", "OPTIONS"):
             return await self._respond(request, self._bad_request("Invalid method"))
-        if not self._allowed(request):  # not left to python-engineio, which logs and quotes even what is not text
+        if not self.allows(request):  # not left to python-engineio, which logs and quotes even what is not text
             origin = request.headers["Origin"].encode("utf-8", "backslashreplace").decode()
             return await self._respond(request, self._bad_request(f"{origin} is not an accepted origin."))
         if request.method == "POST" and session is not None and not session.upgraded:
@@ -159,10 +179,6 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def _share_of(self, request: web.Request) -> str:
         return share_of(client_ip(request, self.trusted_proxies))
-
-    def _allowed(self, request: web.Request) -> bool:
-        headers = request.headers
-        return self.allows(headers.get("Origin"), headers.get("X-Forwarded-Host", headers.get("Host", "")))
 
     def _open(self, request: web.Request, accept: bytes) -> web.StreamResponse:
         """A session that begins as a WebSocket."""

@@ -25,11 +25,10 @@ from ops import audit
 from ops.addresses import client_ip
 from ops.logs import REQUEST_ID
 from ops.strangers import Strangers
-from security import csrf
+from rest.cookies import Cookies
 from security.limits import HttpLimits, Verdict
 from security.tokens import Identity, Tokens
 
-AUTH_COOKIES = ("auth_token", "access_token")
 BODY_S = 20.0  # so long a body has to arrive
 STRANGER_BODY_MAX = 16_384  # of one whose sender has not logged in
 VERDICT = web.RequestKey("verdict", Verdict)
@@ -58,21 +57,21 @@ class Call:
 
 
 class Rest:
-    """Adds endpoints to the application. `csrf_key` signs the tokens that cookie requests must bring."""
+    """Adds endpoints to the application."""
 
     def __init__(
         self,
         tokens: Tokens,
         sessions: Sessions,
         limits: HttpLimits,
-        csrf_key: bytes,
+        cookies: Cookies,
         trusted_proxies: int,
         strangers: Strangers,
     ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._limits = limits
-        self._csrf_key = csrf_key
+        self._cookies = cookies
         self._trusted_proxies = trusted_proxies
         self._strangers = strangers
         self.routes: list[tuple[Endpoint, Callable[[web.Request], Awaitable[web.StreamResponse]]]] = []
@@ -123,12 +122,11 @@ class Rest:
                 raise ParleyError("unauthenticated", "Send Authorization: Bearer TOKEN.")
             identity = self._tokens.verify(token.strip())
         else:
-            cookie = next((request.cookies[name] for name in AUTH_COOKIES if name in request.cookies), None)
+            cookie = request.cookies.get(self._cookies.auth)
             if cookie is None:
                 raise ParleyError("unauthenticated")
             identity = self._tokens.verify(cookie)
-            given = request.headers.get(csrf.HEADER)
-            if endpoint.method != "GET" and not csrf.matches(given, identity.session_id, self._csrf_key):
+            if endpoint.method != "GET" and not self._cookies.is_ours(request, identity.session_id):
                 audit.record("csrf_refused", user_id=identity.user_id)
                 raise ParleyError("csrf_failed")
         await self._sessions.require_live(identity.session_id)
@@ -170,8 +168,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise ParleyError("malformed_json", "The body is not encoded as its headers say.") from None
     if not raw:
         return {}
-    if request.content_type not in ("application/json", "application/octet-stream"):
-        raise ParleyError("unsupported_media_type")
+    # Also where none is given: that is what a form on another site may send without asking (a simple request).
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise ParleyError("unsupported_media_type", "Send Content-Type: application/json, in UTF-8.")
     try:
         fields = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -10,8 +10,8 @@ from contract.identity import Tokens
 from models.conversations.actions import Conversations
 from models.sessions.actions import Sessions
 from models.users.actions import Users
-from rest.endpoint import AUTH_COOKIES, Call, Rest, respond
-from security import csrf
+from rest.cookies import Cookies
+from rest.endpoint import Call, Rest, respond
 from security.tokens import Tokens as TokenService
 
 
@@ -22,15 +22,13 @@ class IdentityRoutes:
         sessions: Sessions,
         conversations: Conversations,
         tokens: TokenService,
-        csrf_key: bytes,
-        secure_cookies: bool,
+        cookies: Cookies,
     ) -> None:
         self._users = users
         self._conversations = conversations
         self._sessions = sessions
         self._tokens = tokens
-        self._csrf_key = csrf_key
-        self._secure = secure_cookies
+        self._cookies = cookies
 
     def add_to(self, rest: Rest) -> None:
         rest.add(identity.REGISTER, self.register)
@@ -58,8 +56,7 @@ class IdentityRoutes:
     async def log_out(self, call: Call) -> web.Response:
         await self._sessions.log_out(call.context, call.payload)
         response = web.Response(status=204)
-        for name in (*AUTH_COOKIES, csrf.COOKIE):
-            response.del_cookie(name, path="/")
+        self._cookies.delete(response)
         return response
 
     async def update_me(self, call: Call) -> identity.User:
@@ -72,9 +69,6 @@ class IdentityRoutes:
         await self._users.change_password(call.context, call.payload, call.client)
 
     def _with_cookies(self, response: web.Response, tokens: Tokens) -> web.Response:
-        session_id = self._tokens.verify(tokens.access_token).session_id
-        options = {"max_age": tokens.expires_in, "path": "/", "samesite": "Lax", "secure": self._secure}
-        response.set_cookie(AUTH_COOKIES[0], tokens.access_token, httponly=True, **options)  # type: ignore[arg-type]
-        response.set_cookie(csrf.COOKIE, csrf.token_for(session_id, self._csrf_key), **options)  # type: ignore[arg-type]
+        self._cookies.set(response, tokens, self._tokens.verify(tokens.access_token).session_id)
         response.headers["Cache-Control"] = "no-store"
         return response

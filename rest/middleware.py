@@ -35,6 +35,7 @@ CONTENT_SECURITY_POLICY = (
     "style-src 'self' 'unsafe-inline'"
 )
 _IDENTITY = ("", "identity")
+_FORWARDING = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -106,10 +107,11 @@ def _incomplete() -> web.StreamResponse:
 class Surroundings:
     """Two middlewares: `observe` outside, `guard` inside."""
 
-    def __init__(self, production: bool, health: Health, strangers: Strangers) -> None:
+    def __init__(self, production: bool, health: Health, strangers: Strangers, trusted_proxies: int) -> None:
         self._health = health
         self._strangers = strangers
         self._headers = dict(SECURITY_HEADERS)
+        self._unaware = not trusted_proxies
         if production:
             self._headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
 
@@ -130,6 +132,8 @@ class Surroundings:
         request_id = given if _REQUEST_ID.match(given) else new_request_id()
         REQUEST_ID.set(request_id)
         self._strangers.heard(request.protocol)
+        if self._unaware:
+            self._look_for_proxies(request)
         started = time.perf_counter()
         response = await handler(request)
         self._strangers.answered(request.protocol)
@@ -143,6 +147,16 @@ class Surroundings:
             path = request.path[:PATH_LOGGED]
             log.info("%s %s %d %.1f ms", request.method, path, response.status, elapsed * 1000)
         return response
+
+    def _look_for_proxies(self, request: web.Request) -> None:
+        """Behind one that is not known, everybody has one address, and with it one limit."""
+        found = next((name for name in _FORWARDING if name in request.headers), None)
+        if found is not None:
+            self._unaware = False  # said once
+            log.warning(
+                "%s arrives and is ignored, because TRUSTED_PROXIES is 0: set it to the number of proxies in front, or "
+                "all their clients count as one; without a proxy a client makes it up, and all is well", found,
+            )  # fmt: skip
 
     def _finish(self, request: web.Request, response: web.StreamResponse, request_id: str, elapsed: float) -> None:
         for name, value in self._headers.items():

@@ -10,7 +10,6 @@ import hmac
 from hashlib import sha256
 
 HEADER = "X-CSRF-Token"
-COOKIE = "csrf_token"
 
 
 def token_for(session_id: str, key: bytes) -> str:

@@ -25,6 +25,8 @@ from typing import IO
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from ops import private
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 # retryWrites makes each write on this daemon slower than the last; serverSelection is local, so it may fail fast.
@@ -168,6 +170,7 @@ def running_url(data_dir: Path) -> str | None:
 @contextlib.contextmanager
 def reached(mongo_url: str | None, data_dir: Path) -> Iterator[str]:
     """For commands beside a server: the address of its database, which is started if no server runs."""
+    private.be_private()
     url = mongo_url or running_url(data_dir)
     if url is not None:
         yield url

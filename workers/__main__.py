@@ -14,7 +14,7 @@ import settings as configuration
 from models.jobs.actions import Jobs
 from models.jobs.document import to_job
 from models.jobs.store import JobStore
-from ops import logs
+from ops import logs, private
 from realtime.bus import MemoryBus
 from security import secret
 from storage import embedded
@@ -26,6 +26,7 @@ def _work(settings: configuration.Settings) -> None:
     if settings.redis_url is None:
         raise configuration.SettingsError("REDIS_URL is not set: without Redis the web process does the jobs itself")
     logs.configure(settings.log_level, settings.data_dir / "logs", settings.route)
+    private.close_to_others(settings.data_dir)
     url = settings.mongo_url or embedded.running_url(settings.data_dir)
     if url is None:
         raise configuration.SettingsError("MONGO_URL is not set and no web process runs a database in DATA_DIR")
@@ -61,6 +62,7 @@ def main() -> int:
     chosen.add_argument("--replay", metavar="ID")
     chosen.add_argument("--replay-all", action="store_true")
     arguments = parser.parse_args()
+    private.be_private()
     try:
         settings = configuration.load()
         if arguments.command is None:

@@ -32,10 +32,10 @@ class Worker:
     def __init__(self, settings: Settings, mongo_url: str) -> None:
         self._drain_s = settings.drain_timeout_s
         self.database = Database(mongo_url, settings.mongo_db, single=settings.mongo_url is None)
-        self.adapter = adapters.make(settings.redis_url, settings.mongo_db)
+        keys = secret.keys(settings.jwt_secret, settings.jwt_secret_previous, settings.data_dir)
+        self.adapter = adapters.make(settings.redis_url, settings.mongo_db, keys)
         # Nobody is connected here, so nothing is ever flushed or remembered.
         self.adapter.manager.flusher, self.adapter.manager.history = Flusher(), History("worker-")
-        keys = [secret.make_key(settings.jwt_secret or secret.load_or_create(settings.data_dir))]
         self._passwords = Passwords(settings.password_pepper, settings.bcrypt_rounds)
         self.domain = Domain(
             settings, self.database, self.adapter, Publisher(self.adapter.manager),

@@ -85,9 +85,8 @@ def _login(email: str, number: int) -> bytes:
 def search(number: int, token: str) -> bytes:
     """Words that every message has, and that none has."""
     words = "container+price" if number % 2 else "container+zzzzzz"
-    return (
-        f"GET /api/v1/chat/search?query={words} HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    )
+    lines = [f"GET /api/v1/chat/search?query={words} HTTP/1.1", "Host: siege", f"Authorization: Bearer {token}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,7 @@ TYPING = text(b'42/typing,1["typing:start",{"conversation_id":"c_x"}]')
 BAD_TOKEN = text(b'40/chat,{"token":"eyJhbGciOiJIUzI1NiJ9.e30.x"}')
 BOMB = post("/nowhere", gzip.compress(bytes(200_000_000)), "Content-Encoding: gzip")
 LONG_PATH = f"GET /{'eyJ' * 5_000} HTTP/1.1\r\nHost: siege\r\n\r\n".encode()
-HALF_POST = (
-    b"POST /api/v1/auth/login HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\nContent-Length: 16000\r\n\r\n{"
-)
+HALF_POST = post("/api/v1/auth/login", bytes(16_000), "Content-Type: application/json")[:-15_000]
 HALF_FRAME = b"\x81\xfe\xff\xff\0\0\0\0" + b"x" * 60_000
 ATTACKS: dict[str, Attack] = {
     "pings": Stream("pings before any log-in", over(b"\x89\x80\0\0\0\0")),

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.clients import CommandError, ConnectionDroppedError, Person, Rest
 
@@ -60,7 +61,7 @@ async def spend_time(url: str, seconds: float) -> Waits:
             await asyncio.sleep(secrets.randbelow(300) / 1_000)
             while time.monotonic() < until:
                 message = {"conversation_id": conversation, "client_id": secrets.token_hex(8), "text": "Forty?"}
-                await waits.note(waits.sends, lambda: person._attempt("chat:send", message, "/chat"))
+                await waits.note(waits.sends, partial(person._attempt, "chat:send", message, "/chat"))
                 await asyncio.sleep(SEND_EVERY_S)
 
         async def log_in() -> None:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from ops.metrics import RELAY
 from ops.tasks import end
 from realtime.relay import client as redis_client
+from realtime.relay.seal import Seal
 
 log = logging.getLogger("parley.relay")
 
@@ -26,6 +27,7 @@ RETRY_MAX_S = 1.0
 REACH_WAIT_S = 1.0
 # A channel nobody here wants any more is listened to a little longer: people come back.
 LINGER_S = 30.0
+COMPLAIN_S = 60.0
 PENDING_BYTES_MAX = 33_554_432
 PRIVATE = "to:"  # begins the names of channels that one process alone listens to
 
@@ -47,9 +49,11 @@ class Listener:
 class Link:
     """`prefix` is put before the names of channels. `up_since`: from then on all that was published got through."""
 
-    def __init__(self, client: Redis, prefix: str, listener: Listener, always: Sequence[str]) -> None:
+    def __init__(self, client: Redis, prefix: str, seal: Seal, listener: Listener, always: Sequence[str]) -> None:
         self._client = client
         self._prefix = prefix
+        self._seal = seal
+        self._complained_at = float("-inf")
         self._listener = listener
         self._wanted: dict[str, int] = dict.fromkeys(always, 1)
         self._idle_since: dict[str, float] = {}
@@ -125,12 +129,16 @@ class Link:
         self._last = {}
         # What is for one process alone goes behind what is for many: an answer to it may speak of that.
         ordered = sorted(pending.items(), key=lambda item: item[0].startswith(PRIVATE))
-        messages = [(self._prefix + channel, b"".join(parts)) for channel, parts in ordered]
-        lasts = [(self._prefix + channel, len(message).to_bytes(4, "big") + message) for channel, message in last]
+        messages = [self._sealed(channel, b"".join(parts)) for channel, parts in ordered]
+        lasts = [self._sealed(channel, len(message).to_bytes(4, "big") + message) for channel, message in last]
         for some in (messages, lasts):
             if some:
                 RELAY.publishes += len(some)
                 await redis_client.publish(self._client, some)
+
+    def _sealed(self, channel: str, messages: bytes) -> tuple[str, bytes]:
+        name = self._prefix + channel
+        return name, self._seal.close(name, messages)
 
     # In
 
@@ -189,8 +197,10 @@ class Link:
                 channel = name.removeprefix(self._prefix)
                 if data is None:
                     self._confirmed(channel)
+                elif (messages := self._seal.open(name, data)) is not None:
+                    self._receive(channel, messages)
                 else:
-                    self._receive(channel, data)
+                    self._refuse(channel)
         finally:
             self._subscription = None
             self._subscribed = set()
@@ -203,6 +213,16 @@ class Link:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         self._listener.confirmed(channel)
+
+    def _refuse(self, channel: str) -> None:
+        RELAY.forged += 1
+        at = time.monotonic()
+        if at - self._complained_at > COMPLAIN_S:
+            self._complained_at = at
+            log.warning(
+                "what came on channel %s of Redis is of no process of this deployment and was dropped, %d so far: "
+                "someone else writes there, or a process has another JWT_SECRET", channel, RELAY.forged,
+            )  # fmt: skip
 
     def _receive(self, channel: str, data: bytes) -> None:
         at, size = 0, len(data)

@@ -36,6 +36,7 @@ from realtime.relay.client import prefix_of
 from realtime.relay.link import PRIVATE, Link, Listener
 from realtime.relay.peers import START_WAIT_S, Peers
 from realtime.relay.publication import Publication
+from realtime.relay.seal import Seal
 from realtime.relay.streams import Sent
 
 ALL = "all"
@@ -54,9 +55,9 @@ Topic = Callable[[str, int, bytes, bytes], None]
 
 
 class Relay(Listener):
-    """`deployment`: only processes of the same name hear each other."""
+    """`deployment`: only processes of the same name and `seal` hear each other."""
 
-    def __init__(self, client: Redis, deployment: str) -> None:
+    def __init__(self, client: Redis, deployment: str, seal: Seal) -> None:
         self.id = secrets.token_hex(6)
         self._id = self.id.encode()
         self._started_at = time.monotonic()
@@ -68,7 +69,7 @@ class Relay(Listener):
         self._catching_up: asyncio.Task[bool] | None = None
         self._catching_up_next: asyncio.Task[bool] | None = None
         self.peers = Peers(self.id, self._hand_on, self._ask)
-        self._link = Link(client, prefix_of(deployment), self, (ALL, f"{PRIVATE}{self.id}"))
+        self._link = Link(client, prefix_of(deployment), seal, self, (ALL, f"{PRIVATE}{self.id}"))
         self._task: asyncio.Task[None] | None = None
         RELAY.state = lambda: (self.connected, len(self.peers), self._sent.bytes)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from realtime.relay import client
 from realtime.relay.relay import Relay
+from realtime.relay.seal import Seal
 from tests.support import until
 
 TOPIC = b"T"
@@ -17,9 +18,10 @@ TOPIC = b"T"
 class End:
     """One process's relay, and what it heard as (from, body)."""
 
-    def __init__(self, url: str, deployment: str) -> None:
+    def __init__(self, url: str, deployment: str, *keys: bytes) -> None:
         self.deployment = deployment
-        self.relay = Relay(client.connect(url, client.prefix_of(deployment), timeout_s=2.0), deployment)
+        connection = client.connect(url, client.prefix_of(deployment), timeout_s=2.0)
+        self.relay = Relay(connection, deployment, Seal(keys or (b"a key of the tests",)))
         self.heard: list[tuple[str, str]] = []
         self.uncertain: list[float] = []
         self.relay.on(TOPIC, lambda process, number, names, body: self.heard.append((process, body.decode())))

@@ -20,10 +20,11 @@ from realtime import adapters, handover
 from realtime.managers import EVENT
 from realtime.recovery import Given
 from realtime.relay import relay
+from security.secret import make_key
 from server import Server
 from settings import Settings
 from tests.cluster.relays import cut_off
-from tests.support import PATIENCE_S, Crowd, serving, until
+from tests.support import PATIENCE_S, SECRET, Crowd, serving, until
 
 NOWHERE = 1
 
@@ -156,7 +157,7 @@ async def test_whom_nobody_has_is_known_at_once_though_a_worker_is_there(
     scene: Scene, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handover, "ANSWER_WAIT_S", 3_600.0)
-    worker = adapters.make(redis_url, settings.mongo_db)
+    worker = adapters.make(redis_url, settings.mongo_db, [make_key(SECRET)])
     await worker.start()
     await until(lambda: all(len(server.adapter._relay.peers) == 3 for server in scene.servers))  # type: ignore[union-attr]
     elsewhere = scene.servers[0].sio.recovery.elsewhere

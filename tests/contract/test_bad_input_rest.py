@@ -73,15 +73,32 @@ async def test_a_body_that_is_no_object(stage: Stage, call: Http, key: tuple[str
 
 @with_body
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png"]
-)
-async def test_another_content_type(stage: Stage, call: Http, key: tuple[str, str], kind: str) -> None:
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png", "application/octet-stream",
+     "application/json; charset=utf-16", "application/json; charset=latin-1", "application/jsonp", None],
+)  # fmt: skip
+async def test_another_content_type(stage: Stage, call: Http, key: tuple[str, str], kind: str | None) -> None:
     endpoint = ENDPOINTS[key]
     path, rest = split(endpoint, example(endpoint, stage))
     token = stage.token if endpoint.auth else ""
     body = json.dumps(rest).encode()
-    answer = await call(endpoint.method, path, token=token, data=body, headers={"Content-Type": kind})
+    options: Any = {"skip_auto_headers": ["Content-Type"]} if kind is None else {"headers": {"Content-Type": kind}}
+    answer = await call(endpoint.method, path, token=token, data=body, **options)
     check(answer, endpoint, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", 'Application/JSON; charset="UTF-8"', "application/json;charset=utf8"]
+)
+async def test_json_in_utf_8(stage: Stage, call: Http, kind: str) -> None:
+    body = '{"name": "Zoë"}'.encode()
+    answer = await call("PATCH", "/api/v1/auth/me", token=stage.token, data=body, headers={"Content-Type": kind})
+    assert (answer.status, answer.body["name"]) == (200, "Zoë")
+
+
+async def test_an_empty_body_needs_no_content_type(stage: Stage, call: Http) -> None:
+    answer = await call("PATCH", "/api/v1/auth/me", token=stage.token, skip_auto_headers=["Content-Type"])
+    assert answer.status == 200
 
 
 @with_body

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from security import csrf
-from server import Server
+from settings import Settings
 from tests.rest.client import Http, http
-from tests.support import PASSWORD
+from tests.support import PASSWORD, serving
 
 AUTH = "/api/v1/auth"
 
@@ -156,21 +157,43 @@ async def test_changing_the_password(call: Http) -> None:
     assert (await call("POST", f"{AUTH}/login", login)).code == "invalid_credentials"
 
 
-@pytest.mark.parametrize("name", ["auth_token", "access_token"])
-async def test_a_cookie_authenticates_and_changes_need_the_csrf_token(call: Http, server: Server, name: str) -> None:
-    made = await call("POST", f"{AUTH}/register", {"email": "a@example.test", "password": PASSWORD, "name": "Ada"})
-    cookie = made.cookies["auth_token"]
-    assert cookie["httponly"]
-    assert cookie["samesite"] == "Lax"
-    headers = {"Cookie": f"{name}={cookie.value}"}
-    assert (await call("GET", f"{AUTH}/me", headers=headers)).status == 200
-    bare = await call("PATCH", f"{AUTH}/me", {"name": "Eve"}, headers=headers)
-    assert (bare.status, bare.code) == (403, "csrf_failed")
-    wrong = await call("PATCH", f"{AUTH}/me", {"name": "Eve"}, headers={**headers, csrf.HEADER: "guess"})
-    assert wrong.code == "csrf_failed"
-    token = made.cookies[csrf.COOKIE].value
-    right = await call("PATCH", f"{AUTH}/me", {"name": "Ada L."}, headers={**headers, csrf.HEADER: token})
-    assert right.status == 200
+@pytest.mark.parametrize(
+    ("changes", "auth", "csrf_cookie"),
+    [
+        ({}, "auth_token", "csrf_token"),
+        ({"auth_cookie": "access_token"}, "access_token", "csrf_token"),
+        ({"env": "production"}, "__Host-auth_token", "__Host-csrf_token"),
+        ({"env": "production", "auth_cookie": "access_token"}, "__Host-access_token", "__Host-csrf_token"),
+    ],
+)
+async def test_a_cookie_authenticates_and_changes_need_the_csrf_token(
+    settings: Settings, mongo_url: str, changes: dict[str, Any], auth: str, csrf_cookie: str
+) -> None:
+    async with serving(replace(settings, **changes), mongo_url) as (_, url), http(url) as call:
+        made = await call("POST", f"{AUTH}/register", {"email": "a@example.test", "password": PASSWORD, "name": "Ada"})
+        assert set(made.cookies) == {auth, csrf_cookie}
+        for name, cookie in made.cookies.items():
+            assert (cookie["path"], cookie["samesite"], cookie["domain"]) == ("/", "Lax", "")
+            assert bool(cookie["secure"]) is ("env" in changes)
+            assert bool(cookie["httponly"]) is (name == auth)
+        token = made.cookies[auth].value
+        headers = {"Cookie": f"{auth}={token}"}
+        assert (await call("GET", f"{AUTH}/me", headers=headers)).status == 200
+        bare = await call("PATCH", f"{AUTH}/me", {"name": "Eve"}, headers=headers)
+        assert (bare.status, bare.code) == (403, "csrf_failed")
+        wrong = await call("PATCH", f"{AUTH}/me", {"name": "Eve"}, headers={**headers, csrf.HEADER: "guess"})
+        assert wrong.code == "csrf_failed"
+        headers[csrf.HEADER] = made.cookies[csrf_cookie].value
+        assert (await call("PATCH", f"{AUTH}/me", {"name": "Ada L."}, headers=headers)).status == 200
+        for other in {"auth_token", "access_token", "__Host-auth_token", "__Host-access_token"} - {auth}:
+            assert (await call("GET", f"{AUTH}/me", headers={"Cookie": f"{other}={token}"})).code == "unauthenticated"
+        scheme = (await call("GET", "/docs/openapi.json")).body["components"]["securitySchemes"]["cookie"]
+        assert scheme["name"] == auth
+        gone = await call("POST", f"{AUTH}/logout", headers=headers)
+        assert gone.status == 204
+        for name in (auth, csrf_cookie):
+            assert (gone.cookies[name].value, gone.cookies[name]["max-age"]) == ("", "0")
+            assert (gone.cookies[name]["path"], bool(gone.cookies[name]["secure"])) == ("/", "env" in changes)
 
 
 async def test_sessions_have_a_limit_and_the_oldest_goes(call: Http, monkeypatch: pytest.MonkeyPatch) -> None:

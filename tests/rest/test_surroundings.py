@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import aiohttp_apispec
 import pytest
 
-from rest.middleware import SECURITY_HEADERS
+from rest.middleware import CONTENT_SECURITY_POLICY, SECURITY_HEADERS
 from settings import Settings
 from tests.rest.client import Http, http
-from tests.support import PASSWORD, Crowd, serving
+from tests.support import PASSWORD, ROOT, Crowd, serving
 
 
 @pytest.fixture
@@ -100,6 +104,21 @@ async def test_behind_a_proxy_the_client_is_whom_it_names(settings: Settings, mo
         assert again.code == "rate_limited", "what the client wrote itself does not count"
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("proxies", [0, 1])
+async def test_a_proxy_that_nobody_told_of_is_warned_of_once(
+    settings: Settings, mongo_url: str, header: str, proxies: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = dataclasses.replace(settings, trusted_proxies=proxies)
+    async with serving(one, mongo_url) as (_, url), http(url) as call:
+        await call("GET", "/api/v1/health/live")
+        assert "TRUSTED_PROXIES" not in caplog.text
+        for path in ("/socket.io/?EIO=4&transport=polling", "/api/v1/health/live", "/"):
+            await call("GET", path, headers={header: "203.0.113.7"})
+    said = [record for record in caplog.records if "TRUSTED_PROXIES" in record.getMessage()]
+    assert [(record.levelname, header in record.getMessage()) for record in said] == [("WARNING", True)] * (not proxies)
+
+
 async def test_other_origins_are_let_in_by_name_only(settings: Settings, mongo_url: str) -> None:
     friendly = dataclasses.replace(settings, cors_origins=("https://app.example",))
     async with serving(friendly, mongo_url) as (_, url), http(url) as call:
@@ -139,9 +158,8 @@ async def test_metrics_count_commands(crowd: Crowd, call: Http) -> None:
 
 async def test_the_documents_are_served(call: Http) -> None:
     page = await call("GET", "/docs")
-    assert "swagger-ui-bundle.js" in page.body
-    assert "sha256-" in page.headers["Content-Security-Policy"]
-    assert (await call("GET", "/docs/assets/swagger-ui-bundle.js")).status == 200
+    assert "<script>" not in page.body, "a script in the page would need an exception from the policy"
+    assert page.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert (await call("GET", "/docs/openapi.json")).body["openapi"].startswith("3.0")
     assert (await call("GET", "/docs/openapi.yaml")).body.startswith("openapi: 3.0")
     assert (await call("GET", "/docs/asyncapi.json")).body["asyncapi"].startswith("3.0")
@@ -149,3 +167,22 @@ async def test_the_documents_are_served(call: Http) -> None:
     assert "chat:send" in events
     assert "idempotency_mismatch" in events
     assert 'src="http' not in page.body + events
+
+
+async def test_swagger_ui_is_that_of_the_npm_package(call: Http) -> None:
+    """And the one that aiohttp-apispec brings, which is years old, is not to be had."""
+    swagger = ROOT / "rest" / "swagger"
+    sums = dict(line.split()[::-1] for line in (swagger / "SHA256SUMS").read_text().splitlines())
+    assert {"swagger-ui-bundle.js", "swagger-ui.css", "LICENSE", "NOTICE"} <= set(sums)
+    for name, digest in sums.items():
+        answer = await call("GET", f"/docs/assets/{name}")
+        assert hashlib.sha256(answer.body.encode()).hexdigest() == digest
+    bundle, readme = (swagger / "swagger-ui-bundle.js").read_text(), (swagger / "README.md").read_text()
+    for pattern in (r"swagger-ui-dist\) (\S+)", r"DOMPurify ([0-9.]+\d)"):
+        found = re.search(pattern, readme.replace("\n", " "))
+        assert found is not None
+        assert f'"{found[1]}"' in bundle
+    theirs = Path(aiohttp_apispec.__file__).parent / "static"
+    for old in {path.name for path in theirs.iterdir()} - {path.name for path in swagger.iterdir()}:
+        for place in ("/docs/assets", "/static/swagger", "/docs"):
+            assert (await call("GET", f"{place}/{old}")).status == 404

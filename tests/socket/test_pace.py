@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from bench.siege.attacks import upgrade
 from contract.closing import TOO_MUCH
 from realtime.engine import MESSAGE_BYTES_MAX
+from realtime.inflow import PIECE_BYTES
 from realtime.pace import MEMBER, PACKET_BYTES, STRANGER, TURN_PACKETS, UNSPENT, Pace, Paces, spend
 from realtime.polling import PollingLink
+from realtime.posting import STRANGER_BODY_MAX
+from realtime.session import STRANGER_UNREAD_MAX
 from server import Server
 from tests.contract.stage import settings_for_tests
 from tests.socket.protocol import Polling
@@ -131,3 +136,33 @@ async def test_a_body_that_does_not_come_ends_the_session(
     async with Polling(url) as polling:
         assert await polling.post_body(body()) == 400
         assert not server.sio.eio.sockets
+
+
+@pytest.mark.parametrize("bytes_sent", [STRANGER_UNREAD_MAX + 2 * PIECE_BYTES, 60_000])
+async def test_a_stranger_s_message_that_does_not_end_is_not_kept(
+    limited: tuple[Server, Crowd], bytes_sent: int
+) -> None:
+    """A frame may say that it is 256 KiB long: what has come of it would wait here for the rest."""
+    _, crowd = limited
+    where = urlsplit(crowd.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(upgrade() + b"\x81\xff" + (262_000).to_bytes(8, "big") + bytes(4) + b"x" * bytes_sent)
+    answer = await reader.read()
+    writer.close()
+    assert answer.endswith(b"\x88\x02" + TOO_MUCH.to_bytes(2, "big"))
+
+
+async def test_a_member_s_message_may_be_long(limited: tuple[Server, Crowd]) -> None:
+    _, crowd = limited
+    account = await crowd.account()
+    async with Raw(crowd.url) as raw:
+        await raw.connect("/chat", account.access_token)
+        answer = await raw.ask("/chat", "chat:list", {"unknown": "x" * 200_000})
+        assert answer["error"]["code"] == "validation_failed"
+
+
+async def test_a_stranger_s_post_is_short(limited: tuple[Server, Crowd]) -> None:
+    _, crowd = limited
+    async with Polling(crowd.url) as polling:
+        assert await polling.post("4" + "x" * STRANGER_BODY_MAX) >= 400
+        assert await polling.closed()

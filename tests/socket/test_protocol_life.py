@@ -133,21 +133,46 @@ async def handshake_from(url: str, origin: str | None, **headers: str) -> tuple[
 async def test_pages_of_other_sites_are_refused(settings: Settings, mongo_url: str) -> None:
     async with place_on(replace(settings, cors_origins=("https://app.example",)), mongo_url) as place:
         own = place.url.removeprefix("http://")
-        for origin in (None, f"http://{own}", f"https://{own}", "https://app.example"):
+        for origin in (None, f"http://{own}", "https://app.example"):
             assert await handshake_from(place.url, origin) == (101, 200), origin
         strangers = (
-            "https://evil.example", "null", "http://127.0.0.1:1", f"http://{own}.evil.example", "https://app.example.org",
+            f"https://{own}", "https://evil.example", "null", "http://127.0.0.1:1", f"http://{own}.evil.example", "https://app.example.org",
             f"http://evil.example/{own}", "http://app.example", f"http://user@{own}", own,
         )  # fmt: skip
         for origin in strangers:
             assert await handshake_from(place.url, origin) == (400, 400), origin
 
 
+IN, OUT = (101, 200), (400, 400)
+
+
 async def test_behind_a_proxy_the_page_s_own_site_is_the_public_one(settings: Settings, mongo_url: str) -> None:
+    async with place_on(replace(settings, trusted_proxies=1), mongo_url) as place:
+        for host in ("chat.example", "Chat.Example", "chat.example:443", "evil.example, chat.example"):
+            public = {"X-Forwarded-Host": host, "X-Forwarded-Proto": "https"}
+            assert await handshake_from(place.url, "https://chat.example", **public) == IN, host
+            for origin in ("http://chat.example", "https://evil.example", "https://chat.example:80", place.url):
+                assert await handshake_from(place.url, origin, **public) == OUT, (host, origin)
+        websocket = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "wss"}
+        assert await handshake_from(place.url, "https://chat.example", **websocket) == IN
+        spoilt = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https, http"}
+        assert await handshake_from(place.url, "https://chat.example", **spoilt) == OUT
+        assert await handshake_from(place.url, place.url) == IN, "a proxy that says nothing of it passes Host on"
+
+
+async def test_without_one_nobody_may_say_what_the_site_is(settings: Settings, mongo_url: str) -> None:
     async with place_on(settings, mongo_url) as place:
-        public = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https"}
-        assert await handshake_from(place.url, "https://chat.example", **public) == (101, 200)
-        assert await handshake_from(place.url, "https://evil.example", **public) == (400, 400)
+        public = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+        assert await handshake_from(place.url, "https://evil.example", **public) == OUT
+        assert await handshake_from(place.url, place.url, **public) == IN
+
+
+async def test_behind_two_the_first_of_them_was_asked(settings: Settings, mongo_url: str) -> None:
+    async with place_on(replace(settings, trusted_proxies=2), mongo_url) as place:
+        appended = {"X-Forwarded-Host": "evil.example, chat.example, inner", "X-Forwarded-Proto": "http, https, http"}
+        assert await handshake_from(place.url, "https://chat.example", **appended) == IN
+        for origin in ("http://evil.example", "https://evil.example", "http://inner"):
+            assert await handshake_from(place.url, origin, **appended) == OUT
 
 
 async def test_the_registry_is_empty_when_all_have_gone(settings: Settings, mongo_url: str) -> None:
