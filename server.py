@@ -144,16 +144,18 @@ class Server:
             self.sio.mount(namespace)
 
     def _http(self) -> web.Application:
-        proxies = self.settings.trusted_proxies
-        surroundings = Surroundings(self.settings.production, self.health, self.strangers, proxies)
+        settings = self.settings
+        surroundings = Surroundings(
+            settings.production, self.health, self.strangers, settings.trusted_proxies, settings.rate_limit_scale
+        )
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares)
         app[strangers.KEY] = self.strangers
-        limits = HttpLimits(RATE_TIERS, self.settings.rate_limit_scale, self.settings.redis_url)
+        limits = HttpLimits(RATE_TIERS, settings.rate_limit_scale, settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, proxies, self.strangers)
+        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, settings.trusted_proxies, self.strangers)
         IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).add_to(rest)
         chat_routes.add_chat(rest, domain.chat)
         chat_routes.add_notifications(rest, domain.notifications)

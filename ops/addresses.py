@@ -24,6 +24,9 @@ def client_ip(request: web.BaseRequest, trusted_proxies: int) -> str | None:
     return request.remote
 
 
+_THIS_MACHINE = ("127.0.0.1", "::1")
+
+
 @lru_cache(maxsize=4_096)
 def network(address: str | None) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: whoever has one address of that has all. What is none stays."""
@@ -42,7 +45,7 @@ def network(address: str | None) -> str:
 def shared_by_many(address: str | None) -> bool:
     """This machine itself, which is a proxy in front of us or a test, or an address that nobody knows."""
     try:
-        return not address or _parse(address).is_loopback
+        return not address or str(_parse(address)) in _THIS_MACHINE
     except ValueError:
         return True
 

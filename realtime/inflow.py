@@ -26,7 +26,18 @@ TURN_BYTES = 16_384
 class Inflow(WebSocketDataQueue):
     """The reader and its queue, which hands messages on at once. The base's own buffer is never made."""
 
-    __slots__ = ("_ended", "_half_bytes", "_held", "_link", "_paused", "_reader", "_unread", "_waits", "packets")
+    __slots__ = (
+        "_dropped",
+        "_ended",
+        "_half_bytes",
+        "_held",
+        "_link",
+        "_paused",
+        "_reader",
+        "_unread",
+        "_waits",
+        "packets",
+    )
     # Without the base's initialiser the compiled reader finds zeros here; these are for the one in pure Python.
     _size = 0
     _limit = 0
@@ -35,7 +46,7 @@ class Inflow(WebSocketDataQueue):
         self._link = link
         self._reader = WebSocketReader(self, message_bytes_max, False, True)
         self._unread = b""
-        self._held = self._waits = self._paused = self._ended = False
+        self._held = self._waits = self._paused = self._ended = self._dropped = False
         self.packets = 0  # in the piece that is being read
         self._half_bytes = 0  # about so many, of a message that is not complete, are with the reader
 
@@ -56,8 +67,9 @@ class Inflow(WebSocketDataQueue):
         return self._ended
 
     def drop(self) -> None:
-        """The connection is lost."""
+        """The connection is lost, or nothing of it is wanted any more: also of what is being read just now."""
         self._unread = b""
+        self._dropped = True
 
     def hold(self) -> None:
         """Nothing is worked off, and nothing read, until `release`."""
@@ -102,14 +114,15 @@ class Inflow(WebSocketDataQueue):
         self._waits = False
         unread, self._unread = self._unread, b""
         at, packets, rest_s = 0, 0, 0.0
-        while at < len(unread) and not self._held and self._link.transport is not None:
+        while at < len(unread) and not self._held and not self._dropped:
             rest_s = self._read(unread[at : at + PIECE_BYTES])
             packets += self.packets
             at += PIECE_BYTES
             if rest_s or packets >= TURN_PACKETS or at >= TURN_BYTES:
                 break
-        if self._link.transport is not None:
-            self._unread = unread[at:]
+        if self._dropped:
+            return
+        self._unread = unread[at:]
         if rest_s:
             self._rest(rest_s)
             self._link.listener.behind(len(self._unread))

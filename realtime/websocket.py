@@ -222,7 +222,9 @@ class WebSocketLink(Outbox, asyncio.Protocol):
             self.write(self.joined(self.packets))
             self.discard()
         self._write_close(code)
-        if at_once:
+        if at_once and self._inflow is not None:
+            self._inflow.drop()
+            self._inflow = None
             self.transport.close()
         self.resume_reading()  # or the answer would not be heard
         self.wheel.after(CLOSE_WAIT_S, self.abort)

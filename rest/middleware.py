@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -12,10 +13,12 @@ import msgspec
 from aiohttp import hdrs, web
 
 from contract.errors import ParleyError, invalid
+from ops.addresses import client_ip
 from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
-from ops.strangers import Strangers
+from ops.strangers import Strangers, share_of
+from ops.turns import Refusals, Turns
 from rest.cors import vary
 from rest.endpoint import BODY_S, VERDICT, BodyLate
 from storage.mongo import as_parley_error
@@ -25,6 +28,9 @@ log = logging.getLogger("parley.http")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COMPRESS_FROM_BYTES = 1_024
 PATH_LOGGED = 512
+# What an honest client does not cause again and again.
+REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429})
+REFUSED_WAIT_S = 5.0
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
@@ -105,11 +111,15 @@ def _incomplete() -> web.StreamResponse:
 
 
 class Surroundings:
-    """Two middlewares: `observe` outside, `guard` inside."""
+    """Two middlewares: `observe` outside, `guard` inside. `limit_scale` is RATE_LIMIT_SCALE."""
 
-    def __init__(self, production: bool, health: Health, strangers: Strangers, trusted_proxies: int) -> None:
+    def __init__(
+        self, production: bool, health: Health, strangers: Strangers, trusted_proxies: int, limit_scale: float
+    ) -> None:
         self._health = health
         self._strangers = strangers
+        self._trusted_proxies = trusted_proxies
+        self._turns, self._refusals = Turns(), Refusals(limit_scale)
         self._headers = dict(SECURITY_HEADERS)
         self._unaware = not trusted_proxies
         if production:
@@ -135,7 +145,11 @@ class Surroundings:
         if self._unaware:
             self._look_for_proxies(request)
         started = time.perf_counter()
+        address = share_of(client_ip(request, self._trusted_proxies))
+        await self._turns.take(address)
         response = await handler(request)
+        if response.status in REFUSED and (wait_s := self._refusals.note(address)) > 0:
+            await asyncio.sleep(min(wait_s, REFUSED_WAIT_S))
         self._strangers.answered(request.protocol)
         elapsed = time.perf_counter() - started
         route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"

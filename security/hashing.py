@@ -1,8 +1,8 @@
 """Who hashes a password next. bcrypt takes a quarter of a second of a core, and few threads do it.
 
 What waits is bounded, and callers take turns by address: one that sends a thousand log-ins waits for its own. Those
-who are known, whose log-ins are few, go before strangers. Over the bound the address that has most waiting loses its
-last; work whose caller has gone is dropped when its turn comes.
+who are known, whose log-ins are few, have a thread of their own and go before strangers in the other. Over the bound
+the address that has most waiting loses its last; work whose caller has gone is dropped when its turn comes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WAITING_MAX = 64
 WAITING_PER_ADDRESS = 32
 FIRST_GUESS_S = 0.25  # how long a hash takes, until one was measured
 SMOOTHING = 0.2
-NICE = 10
+NICE, NICE_TO_ALL = 10, 19
 
 
 class Caller(Protocol):
@@ -81,21 +81,30 @@ class _Line:
         return job
 
 
-def _behind_the_loop() -> None:
-    """Where there is one core only, everybody who is connected goes before whoever logs in."""
+class _Thread:
+    """One thread for hashing, which gives way to others by so much. `reserved`: it is for the known only."""
+
+    def __init__(self, nice: int, reserved: bool) -> None:
+        self.pool = ThreadPoolExecutor(1, "bcrypt", initializer=partial(_give_way, nice))
+        self.reserved = reserved
+        self.busy = False
+
+
+def _give_way(nice: int) -> None:
+    """Where there are few cores, everybody who is connected goes before whoever logs in."""
     if sys.platform == "linux":  # elsewhere priorities are not a thread's
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 class HashQueue:
-    """Runs work in `threads` threads. Raises over_capacity for what there is no room for."""
+    """Two threads, one of them for the known (without `reserved` only the other). Raises over_capacity for what there
+    is no room for."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "bcrypt", initializer=_behind_the_loop)
+    def __init__(self, reserved: bool = True) -> None:
+        self._threads = [_Thread(NICE, reserved=True)] if reserved else []
+        self._threads.append(_Thread(NICE_TO_ALL, reserved=False))
         self._known, self._strangers = _Line(), _Line()
-        self._running = 0
         self._seconds = FIRST_GUESS_S
         HASHES_WAITING.set_function(lambda: self.waiting)
 
@@ -124,24 +133,29 @@ class HashQueue:
 
     def _full(self) -> ParleyError:
         HASHES.labels("refused").inc()
-        wait_s = max(1.0, self.waiting * self._seconds / self._threads)
+        wait_s = max(1.0, self.waiting * self._seconds)
         return ParleyError("over_capacity", retry_after_ms=int(wait_s * 1000))
 
     def _begin(self) -> None:
-        while self._running < self._threads and self.waiting:
+        for thread in self._threads:
+            if not thread.busy and (job := self._next(thread)) is not None:
+                thread.busy = True
+                hashing = asyncio.get_running_loop().run_in_executor(thread.pool, job.work)
+                hashing.add_done_callback(partial(self._done, thread, job, time.monotonic()))
+
+    def _next(self, thread: _Thread) -> _Job | None:
+        while self._known.length or (self._strangers.length and not thread.reserved):
             job = (self._known if self._known.length else self._strangers).next()
             if job.future.done():  # whoever asked was cancelled
                 continue
-            if job.caller.gone():
-                HASHES.labels("abandoned").inc()
-                job.future.set_exception(ParleyError("unavailable", "The client has gone."))
-                continue
-            self._running += 1
-            hashing = asyncio.get_running_loop().run_in_executor(self._pool, job.work)
-            hashing.add_done_callback(partial(self._done, job, time.monotonic()))
+            if not job.caller.gone():
+                return job
+            HASHES.labels("abandoned").inc()
+            job.future.set_exception(ParleyError("unavailable", "The client has gone."))
+        return None
 
-    def _done(self, job: _Job, started: float, hashing: asyncio.Future[Any]) -> None:
-        self._running -= 1
+    def _done(self, thread: _Thread, job: _Job, started: float, hashing: asyncio.Future[Any]) -> None:
+        thread.busy = False
         if hashing.cancelled():
             job.future.cancel()
             return
@@ -157,4 +171,5 @@ class HashQueue:
         self._begin()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for thread in self._threads:
+            thread.pool.shutdown(wait=False, cancel_futures=True)

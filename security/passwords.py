@@ -16,8 +16,6 @@ import bcrypt
 from contract.errors import invalid
 from security.hashing import Caller, HashQueue
 
-THREADS = 2
-
 # Refused outright: the first entries of every list of leaked passwords that are at least 8 characters long.
 _COMMON = frozenset(
     """12345678 123456789 1234567890 password password1 qwertyui qwertyuiop iloveyou 11111111 00000000 abcd1234
@@ -44,7 +42,7 @@ class Passwords:
     def __init__(self, pepper: str, rounds: int) -> None:
         self._pepper = pepper.encode()
         self._rounds = rounds
-        self._queue = HashQueue(THREADS)
+        self._queue = HashQueue()
         self._decoy = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
 
     def prehash(self, password: str) -> bytes:

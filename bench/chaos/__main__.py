@@ -64,6 +64,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dialogues", type=Path, default=DIALOGUES, help="what people say, as bench/data has it")
     parser.add_argument("--plant", choices=PLANTS, help="run servers with this bug, which must be found")
     parser.add_argument("--one-in", type=_number(1, 10**9), default=10_000, help="how often the planted bug happens")
+    parser.add_argument("--hostile", action="store_true", help="one who attacks is among the people (bench.siege)")
     parser.add_argument("--out", type=Path, help="a directory for the logs")
     chosen = parser.parse_args()
     possible = kinds_with(chosen.redis)
@@ -87,7 +88,7 @@ def main() -> int:
     command = ["-m", "bench.chaos.planted", chosen.plant, str(chosen.one_in)] if chosen.plant else ["server.py"]
     # It calls it an error when the writer of a connection that has ended runs out of packets.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
-    run = Run(directory, plan, seed, chosen.people, command, chosen.processes, chosen.redis)
+    run = Run(directory, plan, seed, chosen.people, command, chosen.processes, chosen.redis, chosen.hostile)
     try:
         outcome = asyncio.run(run.perform(load_dialogues(chosen.dialogues)))
     except ChaosError as error:

@@ -61,7 +61,10 @@ class Mongo:
 class Cluster:
     """Everything that serves. `command` runs a web process; `redis` is one of `REDIS`."""
 
-    def __init__(self, directory: Path, processes: int, command: list[str], redis: str = "single") -> None:
+    def __init__(
+        self, directory: Path, processes: int, command: list[str], redis: str = "single", limits: str = "0"
+    ) -> None:
+        self._limits = limits  # RATE_LIMIT_SCALE
         self._ports = redis_server.free_ports()
         self.mongo = Mongo(directory / "database", next(self._ports))
         self.redis = REDIS[redis](directory, self._ports, DATABASE)
@@ -78,8 +81,9 @@ class Cluster:
         return {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
             "HOST": HOST, "DATA_DIR": str(self._directory / name),
             "MONGO_URL": f"mongodb://{HOST}:{self.mongo.port}/{URL_OPTIONS}",
-            "MONGO_DB": DATABASE, "REDIS_URL": self.redis.url, "JWT_SECRET": SECRET, "RATE_LIMIT_SCALE": "0",
-            "BCRYPT_ROUNDS": "4", "ACCESS_TOKEN_TTL_S": "7200", "PYTHONUNBUFFERED": "1", **more,
+            "MONGO_DB": DATABASE, "REDIS_URL": self.redis.url, "JWT_SECRET": SECRET,
+            "RATE_LIMIT_SCALE": self._limits, "BCRYPT_ROUNDS": "4", "ACCESS_TOKEN_TTL_S": "7200",
+            "PYTHONUNBUFFERED": "1", **more,
         }  # fmt: skip
 
     @property

@@ -21,6 +21,7 @@ from bench.chaos.device import ASK_TIMEOUT_S, Device
 from bench.chaos.evidence import Conversation, Evidence, Repeat
 from bench.chaos.faults import Faults
 from bench.chaos.fresh import Fresh
+from bench.chaos.hostile import Hostile
 from bench.chaos.journal import Essence
 from bench.chaos.load import Human, Load, Unanswered
 from bench.chaos.part import ChaosError
@@ -31,6 +32,7 @@ from bench.clients import CommandError, ConnectionDroppedError, Json, Rest
 from bench.deals import give_credit
 from bench.replay import Dialogue
 
+HOSTILE_LIMITS = "10"  # there are limits, as many people as these do not meet them
 CONNECTING_MAX_S = 60.0
 TOLD_WITHIN_S = 15.0  # the contract says 10 from a crash; what was killed must be noticed first
 EVENTS_SETTLE_S = 3.0
@@ -58,6 +60,7 @@ class Outcome:
     load_stopped_at: float
     healed_at: float
     given_up: int
+    attacks: int
     restarts_needed: int
 
 
@@ -65,12 +68,14 @@ class Run:
     """`directory` gets what every process prints and every client noted."""
 
     def __init__(
-        self, directory: Path, plan: Plan, seed: int, people: int, command: list[str], processes: int, redis: str
-    ) -> None:
+        self, directory: Path, plan: Plan, seed: int, people: int, command: list[str], processes: int, redis: str,
+        hostile: bool,
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._seed = seed
         self._people = people
-        self.cluster = Cluster(directory, processes, command, redis)
+        self.cluster = Cluster(directory, processes, command, redis, HOSTILE_LIMITS if hostile else "0")
+        self._hostile = Hostile(self.cluster, seed) if hostile else None
         self._proxies: list[Proxy] = []
         self._of_resuming: list[Proxy] = []
         self._humans: list[Human] = []
@@ -85,6 +90,8 @@ class Run:
             await self._gather_people()
             return await self._carry_out(dialogues)
         finally:
+            if self._hostile is not None:
+                await self._hostile.stop()
             await asyncio.gather(*(device.close() for device in self._devices), return_exceptions=True)
             for proxy in self._proxies:
                 await proxy.stop()
@@ -109,6 +116,8 @@ class Run:
                     devices.append(Device(f"p{number}-{'ab'[place]}", proxy.url, account, transports, resumes))
                 self._humans.append(Human(tuple(devices)))
             await self._give_credit(rest)
+            if self._hostile is not None:
+                await self._hostile.start(rest)
         async with asyncio.timeout(CONNECTING_MAX_S):
             await asyncio.gather(*(device.connect() for device in self._devices))
 
@@ -148,8 +157,9 @@ class Run:
         )  # fmt: skip
         started = sum(part.starts for part in self.cluster.parts)
         restarts = sum(fault.kind in RESTARTED for fault in faults.done)
+        attacks = len(self._hostile.made) if self._hostile is not None else 0
         needed = started - restarts - len(self.cluster.parts)
-        return Outcome(evidence, began, load_stopped_at, healed_at, load.given_up, needed)
+        return Outcome(evidence, began, load_stopped_at, healed_at, load.given_up, attacks, needed)
 
     async def _calm(self) -> None:
         """Nothing goes wrong, but that those who resume are cut off now and then and return to any process."""

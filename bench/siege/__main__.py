@@ -1,6 +1,6 @@
 """`python -m bench.siege [--seconds 8] [--only pings,connects] [--files 1024]`: a table in Markdown.
 
-A server with the limits of production behind a trusted proxy, on core 0. Honest people send a message each third of a
+A server with the limits of production, on core 0. Honest people send a message each third of a
 second, and every second one logs in and one connects; the attackers, with less priority than they, are on core 1 with
 them and the database. Each attack runs with 10 Mbit/s, and twice at full speed, each beside a quiet run of the same
 minute. `--files` is what `ulimit -n` allows the server.
@@ -26,7 +26,7 @@ from bench.siege.honest import PASSWORD, Waits, spend_time
 
 HOW = (("10 Mbit/s", 10.0, 1), ("two at full speed", 0.0, 2))
 PRODUCTION = {
-    "RATE_LIMIT_SCALE": "1", "TRUSTED_PROXIES": "1", "BCRYPT_ROUNDS": "10", "MAX_CONNECTIONS_PER_USER": "20",
+    "RATE_LIMIT_SCALE": "1", "BCRYPT_ROUNDS": "10", "MAX_CONNECTIONS_PER_USER": "20",
 }  # fmt: skip
 SPECIAL = {"search": {"RATE_LIMIT_SCALE": "10"}}  # as much as production allows, for the messages to be written in time
 LONG_MESSAGES = 3_000

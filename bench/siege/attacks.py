@@ -1,7 +1,7 @@
 """The attackers, which speak raw bytes: `python -m bench.siege.attacks NAME URL TOKEN MBIT`, for ever.
 
 A `Stream` sends on one connection as much as it may. `Holders` are connections that stop halfway and are opened again
-when they are closed. `Requests` are whole HTTP requests from many addresses, as a trusted proxy would write them.
+when they are closed. `Requests` are whole HTTP requests. The last two come from fifty addresses of this machine.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+IP_BIND_ADDRESS_NO_PORT = 24  # of linux/in.h: many connections of one address, each to be chosen a port for itself
 MBIT = 1_000_000 / 8
 CHUNK_BYTES = 65_536
 LOWER_PRIORITY = 10
-ADDRESSES = 50
+ADDRESSES = [f"127.0.66.{number}" for number in range(1, 51)]
 HOLDERS = 3_000
-REQUESTS_AT_ONCE = 40
+REQUESTS_AT_ONCE = 50
 VICTIM = "victim@siege.example"
 
 
@@ -68,7 +69,7 @@ def enters_and_leaves(token: str) -> bytes:
 
 
 def log_in(number: int, token: str) -> bytes:
-    """At one account, from many addresses."""
+    """At one account."""
     return _login(VICTIM, number)
 
 
@@ -78,8 +79,11 @@ def log_in_anywhere(number: int, token: str) -> bytes:
 
 def _login(email: str, number: int) -> bytes:
     body = json.dumps({"email": email, "password": f"guess {number}"}).encode()
-    address = f"X-Forwarded-For: 10.66.0.{number % ADDRESSES}"
-    return post("/api/v1/auth/login", body, "Content-Type: application/json", address)
+    return post("/api/v1/auth/login", body, "Content-Type: application/json")
+
+
+def half_a_body(number: int, token: str) -> bytes:
+    return post("/api/v1/auth/login", bytes(16_000), "Content-Type: application/json")[:-15_000]
 
 
 def search(number: int, token: str) -> bytes:
@@ -101,10 +105,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Holders:
-    """Each sends `opening(token)` and then nothing."""
+    """Each sends `opening(number, token)` and then nothing."""
 
     what: str
-    opening: Callable[[str], bytes]
+    opening: Callable[[int, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ TYPING = text(b'42/typing,1["typing:start",{"conversation_id":"c_x"}]')
 BAD_TOKEN = text(b'40/chat,{"token":"eyJhbGciOiJIUzI1NiJ9.e30.x"}')
 BOMB = post("/nowhere", gzip.compress(bytes(200_000_000)), "Content-Encoding: gzip")
 LONG_PATH = f"GET /{'eyJ' * 5_000} HTTP/1.1\r\nHost: siege\r\n\r\n".encode()
-HALF_POST = post("/api/v1/auth/login", bytes(16_000), "Content-Type: application/json")[:-15_000]
+HALF_EVENT = text(b'451-/chat,["chat:send"]')
 HALF_FRAME = b"\x81\xfe\xff\xff\0\0\0\0" + b"x" * 60_000
 ATTACKS: dict[str, Attack] = {
     "pings": Stream("pings before any log-in", over(b"\x89\x80\0\0\0\0")),
@@ -131,12 +135,14 @@ ATTACKS: dict[str, Attack] = {
     "gzip": Stream("gzip to a path that is not there", BOMB, upgrades=False),
     "paths": Stream("a path that looks like tokens", over(LONG_PATH), upgrades=False),
     "search": Requests("searches of 3,000 long messages", search),
-    "silent": Holders("connections that say nothing", nothing),
-    "headers": Holders("half headers", lambda _: b"GET / HTTP/1.1\r\nHost: s\r\nX-A: b\r\n"),
-    "bodies": Holders("half bodies", lambda _: HALF_POST),
-    "frames": Holders("half WebSocket messages", lambda _: upgrade() + HALF_FRAME),
-    "binary": Holders("unfinished binary packets", lambda token: upgrade() + enters(token) + text(b'451-/chat,["a"]')),
-    "leavers": Holders("sessions that left all namespaces", lambda token: upgrade() + enters_and_leaves(token)),
+    "silent": Holders("connections that say nothing", lambda number, token: b""),
+    "headers": Holders("half headers", lambda number, token: b"GET / HTTP/1.1\r\nHost: s\r\nX-A: b\r\n"),
+    "bodies": Holders("half bodies", half_a_body),
+    "frames": Holders("half WebSocket messages", lambda number, token: upgrade() + HALF_FRAME),
+    "binary": Holders(
+        "unfinished binary packets", lambda _, token: upgrade() + enters(token) + text(b'451-/chat,["a"]')
+    ),
+    "leavers": Holders("sessions that left all namespaces", lambda _, token: upgrade() + enters_and_leaves(token)),
     "guesses": Requests("guesses at one account from 50 addresses", log_in),
     "log-ins": Requests("log-ins everywhere from 50 addresses", log_in_anywhere),
 }
@@ -164,7 +170,7 @@ Address = tuple[str, int]
 def stream(chosen: Stream, where: Address, token: str, allowance: Allowance) -> None:
     """Connects again whenever it is closed, and reads what it is answered."""
     while True:
-        with suppress(OSError), socket.create_connection(where) as connection:
+        with suppress(OSError), socket.create_connection(where, source_address=(ADDRESSES[0], 0)) as connection:
             if chosen.upgrades:
                 connection.sendall(upgrade())
                 connection.recv(65_536)
@@ -210,12 +216,15 @@ class Crowd:
     def _connect(self) -> None:
         connection = socket.socket()
         connection.setblocking(False)
+        number = next(self._numbers)
+        connection.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        connection.bind((ADDRESSES[number % len(ADDRESSES)], 0))
         if connection.connect_ex(self._where) not in (0, errno.EINPROGRESS):
             connection.close()
             return
         descriptor = connection.fileno()
         self._open[descriptor] = connection
-        self._unsent[descriptor] = self._say(next(self._numbers))
+        self._unsent[descriptor] = self._say(number)
         self._allowance.spend(len(self._unsent[descriptor]) + 100)  # and the packets of opening it
         self._poll.register(descriptor, select.EPOLLIN | select.EPOLLOUT)
 
@@ -255,7 +264,7 @@ def main() -> None:
     if isinstance(chosen, Stream):
         stream(chosen, where, token, allowance)
     elif isinstance(chosen, Holders):
-        Crowd(where, lambda _: chosen.opening(token), allowance, again=False).hold(HOLDERS)
+        Crowd(where, lambda number: chosen.opening(number, token), allowance, again=False).hold(HOLDERS)
     else:
         Crowd(where, lambda number: chosen.request(number, token), allowance, again=True).hold(REQUESTS_AT_ONCE)
 

@@ -72,9 +72,9 @@ class Sessions:
             await self._end(old, "revoked")
         return LiveSession(session_id, user_id, refresh_token, credentials)
 
-    async def knows(self, user_id: str, device: Device | None, client: Client) -> tuple[bool, bool]:
+    async def knows(self, user_id: str, device_id: str | None, ip: str | None) -> tuple[bool, bool]:
         """Whether this user has a log-in, or had one lately, from this device, and from this address."""
-        return await self._store.knows(user_id, device.id if device is not None else None, client.ip)
+        return await self._store.knows(user_id, device_id, ip)
 
     def tokens_for(self, session: LiveSession, role: str) -> Tokens:
         return Tokens(

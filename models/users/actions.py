@@ -65,14 +65,19 @@ class Users:
 
     async def log_in(self, client: Client, payload: Login) -> UserTokens:
         key = email_key(payload.email)
+        account, device_id = account_key(key), payload.device.id if payload.device is not None else None
+        asker = f"{device_id} {client.address}"
+        self._attempts.refuse_early(account, asker, now())
         document = await self._store.find_by_email(key)
         # What is asked for an account is asked as well where there is none: the two take as long.
-        device, address = await self._sessions.knows(document["_id"] if document else "", payload.device, client)
-        if device and payload.device is not None:
-            lane = lane_of("device", payload.device.id, known=True)
-        else:
-            lane = lane_of("address", client.address, known=address)
-        await self._verify(document, account_key(key), lane, payload.password, client)
+        device, address = await self._sessions.knows(document["_id"] if document else "", device_id, client.ip)
+        lane = lane_of("device", device_id, True) if device else lane_of("address", client.address, address)
+        try:
+            await self._verify(document, account, lane, payload.password, client)
+        except ParleyError as error:
+            if error.code == "account_locked" and error.retry_after_ms is not None:
+                self._attempts.told(account, asker, error.retry_after_ms, now())
+            raise
         assert document is not None
         if document["disabled"]:
             raise ParleyError("forbidden", "This account is disabled.")

@@ -13,7 +13,7 @@ processes and restarts, and fade an hour after the last try. docs/decisions/0006
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ WAIT_MAX = timedelta(minutes=15)
 MEMORY = timedelta(hours=1)
 SWEEP_EVERY = 100
 WAITING_MAX = 100  # for their turn at one account's record, in this process
+TOLD_MAX = 10_000
 REREADS_MAX = 20
 BUSY_RETRY_MS = 1_000
 
@@ -65,8 +66,24 @@ class LoginAttempts:
     def __init__(self, store: UserStore) -> None:
         self._store = store
         self._since_sweep = 0
+        self._told: OrderedDict[tuple[str, str], datetime] = OrderedDict()
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._waiting: Counter[tuple[str, str]] = Counter()
+
+    def refuse_early(self, account: str, asker: str, at: datetime) -> None:
+        """Raises account_locked while the time lasts that this asker was told in this process, without a question to
+        the database: who guesses on all the same costs nothing more."""
+        until = self._told.get((account, asker))
+        if until is not None and until > at:
+            LOGIN_TRIES.labels("refused").inc()
+            raise _locked(until - at)
+
+    def told(self, account: str, asker: str, wait_ms: int, at: datetime) -> None:
+        """This asker was refused for so long; what stands for it, whatever lane it came by."""
+        self._told[account, asker] = at + timedelta(milliseconds=wait_ms)
+        self._told.move_to_end((account, asker))
+        if len(self._told) > TOLD_MAX:
+            self._told.popitem(last=False)
 
     async def begin(self, account: str, lane: Lane, at: datetime) -> None:
         """Counts a try that is about to be made. Raises account_locked with the time to wait."""
@@ -76,7 +93,7 @@ class LoginAttempts:
             wait = max(one["last_at"] + wait_after(one["count"], free) - at for one, free in counts)
             if wait > timedelta(0):
                 LOGIN_TRIES.labels("refused").inc()
-                raise ParleyError("account_locked", retry_after_ms=int(wait.total_seconds() * 1000) + 1)
+                raise _locked(wait)
             for one, _ in counts:
                 one["count"] += 1
                 one["last_at"] = at
@@ -126,6 +143,10 @@ class LoginAttempts:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key]
+
+
+def _locked(wait: timedelta) -> ParleyError:
+    return ParleyError("account_locked", retry_after_ms=int(wait.total_seconds() * 1000) + 1)
 
 
 def _current(found: Document | None, at: datetime) -> Document:

@@ -26,13 +26,13 @@ class Hall:
     """A queue of one thread, busy until `open` is called. `order` lists what was hashed."""
 
     def __init__(self) -> None:
-        self.queue = HashQueue(1)
+        self.queue = HashQueue(reserved=False)
         self.order: list[str] = []
         self._door = threading.Event()
 
     async def close(self) -> asyncio.Task[None]:
         task = self.ask(Caller("first"), "first")
-        await until(lambda: self.queue.waiting == 0 and self.queue._running == 1)
+        await until(lambda: self.queue.waiting == 0 and self.queue._threads[-1].busy)
         return task
 
     def ask(self, caller: Caller, name: str, known: bool = False) -> asyncio.Task[None]:
@@ -105,6 +105,18 @@ async def test_what_nobody_waits_for_is_not_hashed(hall: Hall) -> None:
     await asyncio.gather(first, gone, cancelled, stays, return_exceptions=True)
     assert hall.order == ["first", "stays"]
     assert isinstance(gone.exception(), ParleyError)
+
+
+async def test_the_known_do_not_wait_for_strangers() -> None:
+    queue, door = HashQueue(), threading.Event()
+    stranger = asyncio.create_task(queue.run(Caller("stranger"), lambda: door.wait(PATIENCE_S)))
+    await until(lambda: queue._threads[-1].busy)
+    another = asyncio.create_task(queue.run(Caller("another"), lambda: None))
+    assert await queue.run(Caller("owner"), lambda: "hashed", known=True) == "hashed"
+    assert not another.done()
+    door.set()
+    await asyncio.gather(stranger, another)
+    queue.close()
 
 
 async def test_an_error_of_the_work_is_its_callers(hall: Hall) -> None:
