@@ -29,7 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COMPRESS_FROM_BYTES = 1_024
 PATH_LOGGED = 512
 # What an honest client does not cause again and again.
-REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429})
+REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429, 503})
 REFUSED_WAIT_S = 5.0
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
