@@ -198,6 +198,7 @@ class Server:
             self.sio,
             self.domain.repair,
             self.domain.indexing,
+            self.domain.quotas,
             self.domain.conversations,
             self.adapter,
         ):

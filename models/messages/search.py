@@ -92,7 +92,7 @@ class Search:
         if payload.conversation_id is not None:
             scope = [await self._conversations.require(context.user_id, payload.conversation_id)]
         else:
-            scope = await self._conversations.of_user(context.user_id)
+            scope = await self._conversations.outlines(context.user_id)
             # A fixed order, so that new activity between two pages moves nothing from one batch to another.
             scope.sort(key=_key)
         first = [] if await self._migrated() else first_words(payload.query)
