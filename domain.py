@@ -27,6 +27,7 @@ from models.ledger.store import LedgerStore
 from models.messages import document as message_document
 from models.messages.actions import Messages
 from models.messages.doors import Chat
+from models.messages.finding import Finding
 from models.messages.indexing import Indexing
 from models.messages.log import Log
 from models.messages.membership import Membership
@@ -128,7 +129,7 @@ class Domain:
             ),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, publisher),
-            search=Search(store, index, self.conversations, migrated),
+            search=Search(store, Finding(store, index), self.conversations, migrated),
         )  # fmt: skip
         self.ledger = Ledger(LedgerStore(database), database, self.jobs)
         self.finance = Finance(self.ledger, self.users, publisher)

@@ -83,7 +83,8 @@ READ = Command(
 HISTORY = Command("chat:history", "/chat", History, HistoryData, _READ, "A page of messages by sequence.", _ACCESS)
 SEARCH = Command(
     "chat:search", "/chat", Search, MessageList, Rate(60, 60, 20),
-    "Messages that have all the words, each as a word or its beginning; newest first.", _ACCESS,
+    "Messages that have all the words, each as a word or its beginning; newest first. A page is also over when it has "
+    "looked at enough messages: it may have few items or none and yet a next_cursor.", _ACCESS,
 )  # fmt: skip
 SYNC = Command(
     "chat:sync", "/chat", Sync, SyncData, Rate(120, 60, 30),

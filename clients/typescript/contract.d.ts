@@ -1121,7 +1121,7 @@ export interface ChatCommands {
   "chat:read": (payload: Mark, ack: (reply: Ack<ReceiptData>) => void) => void;
   /** A page of messages by sequence. */
   "chat:history": (payload: History, ack: (reply: Ack<HistoryData>) => void) => void;
-  /** Messages that have all the words, each as a word or its beginning; newest first. */
+  /** Messages that have all the words, each as a word or its beginning; newest first. A page is also over when it has looked at enough messages: it may have few items or none and yet a next_cursor. */
   "chat:search": (payload: Search, ack: (reply: Ack<MessageList>) => void) => void;
   /** All that the caller missed since the cursors. `more`: call again with the cursors moved on. */
   "chat:sync": (payload: Sync, ack: (reply: Ack<SyncData>) => void) => void;
