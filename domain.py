@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from contract.registry import FAN_OUT_TIERS
 from models.conversations import document as conversation_document
 from models.conversations.actions import Conversations
+from models.conversations.limits import Limits
+from models.conversations.lists import Lists
+from models.conversations.making import Making
+from models.conversations.renaming import Renaming
 from models.conversations.repair import Repair
 from models.conversations.store import ConversationStore
 from models.departures import store as departure_store
@@ -25,6 +30,7 @@ from models.ledger.store import LedgerStore
 from models.messages import document as message_document
 from models.messages.actions import Messages
 from models.messages.doors import Chat
+from models.messages.finding import Finding
 from models.messages.indexing import Indexing
 from models.messages.log import Log
 from models.messages.membership import Membership
@@ -46,6 +52,8 @@ from models.payments import document as payment_document
 from models.payments.actions import Payments
 from models.payments.store import PaymentStore
 from models.presence.actions import PresenceActions
+from models.quotas.actions import Quotas
+from models.quotas.store import QuotaStore
 from models.rules import document as rule_document
 from models.rules.actions import Rules
 from models.rules.store import RuleStore
@@ -59,6 +67,7 @@ from models.users.store import UserStore
 from providers.payments.console import ConsolePayments
 from realtime.adapters import Adapter
 from realtime.publisher import Publisher
+from security.limits import FanOutLimits
 from security.passwords import Passwords
 from security.tokens import Tokens
 from settings import Settings
@@ -98,7 +107,12 @@ class Domain:
         store, index = MessageStore(database), WordStore(database)
         conversations = ConversationStore(database, adapter.bus, store, index, adapter.alone)
         self.departures = Departures(DepartureStore(database))
-        self.conversations = Conversations(conversations, self.users, publisher)
+        self.jobs = Jobs(JobStore(database), adapter.bus)
+        self.quotas = Quotas(QuotaStore(database), settings.rate_limit_scale)
+        fan_out = FanOutLimits(FAN_OUT_TIERS, settings.rate_limit_scale)
+        limits = Limits(conversations.listing, self.quotas, fan_out)
+        self.conversations = Conversations(conversations, self.users, limits, self.jobs, publisher)
+        self.renaming = Renaming(self.conversations, self.users)
         rebuilding = Rebuilding(store, index)
         reindexing = Reindexing(index, rebuilding, self.conversations)
         self.migrations = Migrations(database, [Migration(1, "search words", "message_words", reindexing.step)])
@@ -112,13 +126,16 @@ class Domain:
         adapter.on_late(self.repair.late, self.repair.outdated)
         self.chat = Chat(
             conversations=self.conversations,
+            lists=Lists(self.conversations),
             messages=self.messages,
-            membership=Membership(self.conversations, self.departures, store, log, self.notifications, adapter.bus),
+            membership=Membership(
+                self.conversations, Making(conversations, self.users, self.conversations), self.departures, store, log,
+                self.notifications, adapter.bus,
+            ),
             reading=Reading(store, self.conversations),
             receipts=Receipts(self.conversations, store, publisher),
-            search=Search(store, index, self.conversations, migrated),
-        )
-        self.jobs = Jobs(JobStore(database), adapter.bus)
+            search=Search(store, Finding(store, index), self.conversations, migrated),
+        )  # fmt: skip
         self.ledger = Ledger(LedgerStore(database), database, self.jobs)
         self.finance = Finance(self.ledger, self.users, publisher)
         self.reports = Reports(self.finance, self.ledger, self.users)

@@ -198,7 +198,7 @@ class Server:
         domain, runners = self.domain, [self.runner] if self.runner is not None else []
         for part in (
             *runners, self.depth, self.strangers, self.rechecking, domain.typing, self.tracker, self.connections,
-            self.sio, domain.repair, domain.indexing, domain.conversations, self.adapter,
+            self.sio, domain.repair, domain.indexing, domain.quotas, domain.conversations, self.adapter,
         ):  # fmt: skip
             try:
                 await asyncio.wait_for(part.stop(), STOP_PART_S)

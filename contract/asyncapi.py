@@ -7,7 +7,8 @@ from typing import Any
 from contract.catalogue import COMMANDS, EVENTS, VERSION
 from contract.closing import CLOSE_CODES
 from contract.errors import ERRORS
-from contract.registry import NAMESPACES, Command, Event, connect_rate
+from contract.quotas import DAY_S, LIMITS, Daily, Most
+from contract.registry import FAN_OUT_FREE, FAN_OUT_TIERS, NAMESPACES, Command, Event, Rate, connect_rate
 from contract.schemas import REF, Schema, components
 
 _RATE = connect_rate(1)
@@ -26,7 +27,11 @@ _ABOUT = (
     "refused as validation_failed that names the field, and never altered. "
     "A refused namespace gets CONNECT_ERROR with the error object as `data`; `over_capacity` and `rate_limited` say in "
     "`retry_after_ms` when to connect again. For each connection that a user may have on a process "
-    f"(`MAX_CONNECTIONS_PER_USER`) they may connect {_RATE.count} namespaces in {_RATE.per_s} s, {_RATE.burst} at once."
+    f"(`MAX_CONNECTIONS_PER_USER`) they may connect {_RATE.count} namespaces in {_RATE.per_s} s, {_RATE.burst} at "
+    "once. Commands with an x-fan-out-limit also count the people of a conversation of more than "
+    f"{FAN_OUT_FREE}, all commands of a tier together: those who are told, and where they are sent the conversation "
+    f"itself, which names everyone to everyone, once more for each {FAN_OUT_FREE} of them. x-limits says what a user "
+    "may have, and do in a day."
 )
 
 
@@ -57,6 +62,7 @@ def document() -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Parley", "version": VERSION, "description": _ABOUT},
+        "x-limits": {limit.name: _limit(limit) for limit in LIMITS},
         "x-close-codes": {str(code): text for code, text in CLOSE_CODES.items()},
         "defaultContentType": "application/json",
         "channels": channels,
@@ -94,13 +100,24 @@ def _ref(struct: type) -> Schema:
     return {"$ref": REF.format(name=struct.__name__)}
 
 
+def _rate(rate: Rate) -> dict[str, int]:
+    return {"count": rate.count, "per_s": rate.per_s, "burst": rate.burst}
+
+
+def _limit(limit: Most | Daily) -> dict[str, Any]:
+    per = {"per_s": DAY_S} if isinstance(limit, Daily) else {}
+    return {"amount": limit.amount, **per, "description": limit.doc}
+
+
 def _command_message(command: Command) -> dict[str, Any]:
-    limit = command.limit
+    tier = command.fan_out
+    fan_out = {"x-fan-out-limit": {"tier": tier, **_rate(FAN_OUT_TIERS[tier])}} if tier is not None else {}
     return {
         "name": command.name,
         "summary": command.doc,
         "payload": _ref(command.payload),
-        "x-rate-limit": {"count": limit.count, "per_s": limit.per_s, "burst": limit.burst},
+        "x-rate-limit": _rate(command.limit),
+        **fan_out,
         "x-overlaps": command.overlaps,
         "x-errors": {code: ERRORS[code].message for code in command.all_errors},
     }

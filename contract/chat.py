@@ -27,6 +27,7 @@ from contract.types import (
 ConversationType = Literal["direct", "group"]
 SYNC_CONVERSATIONS_MAX = 1_000
 PINS_MAX = 20
+PAGE_PEOPLE_MAX = 5_000
 
 
 # What the server sends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contract.chat import (
+    PAGE_PEOPLE_MAX,
     ConversationData,
     ConversationList,
     ConversationTarget,
@@ -37,11 +38,13 @@ _READ = Rate(600, 60, 100)
 CREATE = Command(
     "chat:create", "/chat", Create, ConversationData, Rate(60, 60, 30),
     "Makes a conversation of the caller and others. A direct conversation of two people exists once.",
-    ("not_found", "idempotency_mismatch", "conflict"),
+    ("not_found", "idempotency_mismatch", "conflict", "limit_reached"), fan_out="messages",
 )  # fmt: skip
 LIST = Command(
-    "chat:list", "/chat", List, ConversationList, _READ, "The caller's conversations, newest activity first."
-)
+    "chat:list", "/chat", List, ConversationList, _READ,
+    f"The caller's conversations, newest activity first. A page is over soon after {PAGE_PEOPLE_MAX} participants too, "
+    "and when enough were looked at that are not wanted: it may have few items or none and yet a next_cursor.",
+)  # fmt: skip
 GET = Command("chat:get", "/chat", ConversationTarget, ConversationData, _READ, "One conversation.", _ACCESS)
 JOIN = Command(
     "chat:join", "/chat", Join, JoinData, _READ,
@@ -54,32 +57,34 @@ LEAVE = Command(
 SEND = Command(
     "chat:send", "/chat", Send, MessageData, Rate(600, 60, 60),
     "Sends a message. The acknowledgement means that it is durable; a repeat with the same client_id adds none.",
-    (*_ACCESS, "idempotency_mismatch", "conflict"), overlaps=True,
+    (*_ACCESS, "idempotency_mismatch", "conflict"), overlaps=True, fan_out="messages",
 )  # fmt: skip
 EDIT = Command(
     "chat:edit", "/chat", Edit, MessageData, Rate(120, 60, 30), "Changes the text of the caller's own message.",
-    (*_ACCESS, "forbidden", "message_deleted", "message_version_stale", "conflict"),
+    (*_ACCESS, "forbidden", "message_deleted", "message_version_stale", "conflict"), fan_out="messages",
 )  # fmt: skip
 DELETE = Command(
     "chat:delete", "/chat", MessageTarget, MessageData, Rate(120, 60, 30),
     "Deletes the caller's own message; a tombstone keeps its place in the sequence.",
-    (*_ACCESS, "forbidden", "conflict"),
+    (*_ACCESS, "forbidden", "conflict"), fan_out="messages",
 )  # fmt: skip
 REACT = Command(
     "chat:react", "/chat", React, MessageData, Rate(240, 60, 60), "Adds or takes back the caller's reaction.",
-    (*_ACCESS, "message_deleted", "conflict"),
+    (*_ACCESS, "message_deleted", "conflict"), fan_out="messages",
 )  # fmt: skip
 DELIVERED = Command(
     "chat:delivered", "/chat", Mark, ReceiptData, Rate(1200, 60, 200), "Has arrived here up to `seq`; only rises.",
-    _ACCESS,
+    _ACCESS, fan_out="signals",
 )  # fmt: skip
 READ = Command(
-    "chat:read", "/chat", Mark, ReceiptData, Rate(1200, 60, 200), "Has been read up to `seq`; only rises.", _ACCESS
+    "chat:read", "/chat", Mark, ReceiptData, Rate(1200, 60, 200), "Has been read up to `seq`; only rises.", _ACCESS,
+    fan_out="signals",
 )  # fmt: skip
 HISTORY = Command("chat:history", "/chat", History, HistoryData, _READ, "A page of messages by sequence.", _ACCESS)
 SEARCH = Command(
     "chat:search", "/chat", Search, MessageList, Rate(60, 60, 20),
-    "Messages that have all the words, each as a word or its beginning; newest first.", _ACCESS,
+    "Messages that have all the words, each as a word or its beginning; newest first. A page is also over when it has "
+    "looked at enough messages: it may have few items or none and yet a next_cursor.", _ACCESS,
 )  # fmt: skip
 SYNC = Command(
     "chat:sync", "/chat", Sync, SyncData, Rate(120, 60, 30),
@@ -88,11 +93,12 @@ SYNC = Command(
 MEMBERS = Command(
     "chat:members", "/chat", Members, ConversationData, Rate(60, 60, 20),
     "Adds people to a group, or removes them. Owners may remove anyone; everyone may remove themselves.",
-    (*_ACCESS, "forbidden", "conflict"),
+    (*_ACCESS, "forbidden", "conflict", "limit_reached"), fan_out="messages",
 )  # fmt: skip
 UPDATE = Command(
     "chat:update", "/chat", Update, ConversationData, Rate(120, 60, 30),
     "Changes title and pins for all, muted and archived for the caller.", (*_ACCESS, "forbidden"),
+    fan_out="messages",
 )  # fmt: skip
 
 MESSAGE_EVENT = Event("chat:message", "/chat", MessageData, "A new message, in rising seq per conversation.")

@@ -61,6 +61,7 @@ _ROWS = (
         "token_not_yet_valid", 401, True, "The token comes from a clock ahead of this server's; try again in a moment."
     ),
     ErrorSpec("too_many_pending", 409, False, "There are too many that are not completed; complete one of them first."),
+    ErrorSpec("limit_reached", 409, False, "There are as many as there may be; details say of what."),
     ErrorSpec("internal_error", 500, True, "Something failed on our side; quote the request id."),
 )
 

@@ -49,7 +49,7 @@ SUBSCRIBE = Command(
     "Returns their presence now and sends user:status_change from here on to this connection.",
 )  # fmt: skip
 UNSUBSCRIBE = Command("presence:unsubscribe", "/presence", Subscribe, Empty, Rate(120, 60, 30), "Ends subscriptions.")
-SET = Command("presence:set", "/presence", SetStatus, PresenceData, Rate(60, 60, 10),
+SET = Command("presence:set", "/presence", SetStatus, PresenceData, Rate(12, 60, 10),
     "Chooses how the caller appears, on all devices, until changed.")  # fmt: skip
 STATUS_CHANGE = Event(
     "user:status_change", "/presence", Presence, "Someone subscribed to came, left or changed.", ("user_id",)

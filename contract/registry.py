@@ -51,7 +51,8 @@ class Command:
     """Client to server, always acknowledged. `data` is what a successful acknowledgement carries.
 
     `namespace` "*" means every namespace. Commands of a connection run one after the other; one that `overlaps` lets
-    the next such one begin once its own place in the order is certain, before it is acknowledged.
+    the next such one begin once its own place in the order is certain, before it is acknowledged. `fan_out` is a tier
+    name of `FAN_OUT_TIERS`, for commands that tell all of a conversation.
     """
 
     name: str
@@ -62,8 +63,10 @@ class Command:
     doc: str
     errors: tuple[str, ...] = ()
     overlaps: bool = False
+    fan_out: str | None = None
 
     def __post_init__(self) -> None:
+        assert self.fan_out is None or self.fan_out in FAN_OUT_TIERS, self.fan_out
         assert self.namespace == "*" or self.namespace in NAMESPACES, self.namespace
         assert all(code in ERRORS for code in self.errors), self.errors
         assert self.name not in COMMANDS, self.name
@@ -152,6 +155,14 @@ def mirror(
 COMMANDS: dict[str, Command] = {}
 EVENTS: dict[tuple[str, str], Event] = {}
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {}
+
+# Beside their own limits: how many people a user tells, by all commands of a tier together and through any door.
+# A conversation of FAN_OUT_FREE or fewer costs nothing.
+FAN_OUT_FREE = 64
+FAN_OUT_TIERS = {
+    "messages": Rate(150_000, 60, 50_000),
+    "signals": Rate(300_000, 60, 100_000),
+}
 
 # REST limits: per user where one is known, else per address.
 RATE_TIERS = {

@@ -25,7 +25,7 @@ _ACCESS = ("not_found", "not_a_participant")
 START = Command(
     "typing:start", "/typing", Typing, Empty, Rate(600, 60, 30),
     "The caller is writing. Repeat while it lasts; others hear of it at most every 2 s and it expires after 6 s.",
-    _ACCESS,
+    _ACCESS, fan_out="signals",
 )  # fmt: skip
 STOP = Command("typing:stop", "/typing", Typing, Empty, Rate(600, 60, 30), "The caller stopped writing.", _ACCESS)
 _LATEST = ("conversation_id", "user_id")

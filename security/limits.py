@@ -1,7 +1,8 @@
 """Rate limits (GCRA): so many per period on average, a burst at once, and how long to wait when over.
 
-Command limits count per user in each process, which costs microseconds and needs no round trip; HTTP limits count in
-Redis when there is one, since those guard against guessing. See docs/decisions/0006.
+Command limits count per user in each process, which costs microseconds and needs no round trip, and so do those of how
+many people a user tells; HTTP limits count in Redis when there is one, since those guard against guessing. See
+docs/decisions/0006 and 0031.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from throttled.store import MemoryStore as SyncMemoryStore
 from throttled.throttled import Throttled
 
 from contract import registry
+from contract.errors import ParleyError
 
 KEYS_MAX = 200_000
 # After a failure Redis is not asked for so long: a frozen one would otherwise slow every request by its time-out.
@@ -75,6 +77,39 @@ class CommandLimits:
             return 0
         result = limiter.limit(f"{command}:{user_id}")
         return max(1, int(result.state.retry_after * 1000) + 1) if result.limited else 0
+
+
+class FanOutLimits:
+    """How many people a user tells: a limiter per tier, by which a command costs as much as it does to all others.
+
+    `scale` 0 turns it off.
+    """
+
+    def __init__(self, tiers: dict[str, registry.Rate], scale: float) -> None:
+        store = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
+        self._quotas = {name: _quota(rate, scale) for name, rate in tiers.items() if scale}
+        self._limiters = {
+            name: Throttled(using="gcra", quota=quota, store=store) for name, quota in self._quotas.items()
+        }
+
+    def charge(self, tier: str, user_id: str, people: int) -> None:
+        """Raises rate_limited; a refused try does not count."""
+        limiter = self._limiters.get(tier)
+        if limiter is None:
+            return
+        quota = self._quotas[tier]
+        # What costs more than there can ever be is worth all there can be: or it could never be done.
+        result = limiter.limit(f"{tier}:{user_id}", min(people, quota.burst))
+        if not result.limited:
+            return
+        raise ParleyError(
+            "rate_limited", "This tells too many people at once; wait and try again.",
+            details={
+                "limit": f"fan_out_{tier}", "people": people, "count": quota.get_limit(), "per_s": quota.period_sec,
+                "burst": quota.burst,
+            },
+            retry_after_ms=max(1, int(result.state.retry_after * 1000) + 1),
+        )  # fmt: skip
 
 
 def _redis_store(url: str) -> RedisStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain import Domain
+from models.conversations.actions import RENAME
 from models.ledger.actions import EXPIRE
 from workers.runner import Task
 
@@ -15,6 +16,7 @@ MIGRATE_FOR_S = 10.0
 def tasks(domain: Domain) -> dict[str, Task]:
     return {
         EXPIRE: domain.finance.expire,
+        RENAME: domain.renaming.spread,
         "offer.answer": domain.offers.answer,
         "offer.expire": domain.offers.expire,
         "payment.confirm": domain.payments.confirm,

@@ -41,6 +41,7 @@ export type ErrorCode =
   "over_capacity" |
   "token_not_yet_valid" |
   "too_many_pending" |
+  "limit_reached" |
   "internal_error";
 
 /** `payable`: what the user owes, within `credit_limit`. `receivable`: what others owe the user; it has no limit.
@@ -1131,7 +1132,7 @@ export type Ack<Data> = { ok: true; data: Data } | { ok: false; error: ErrorBody
 export interface ChatCommands {
   /** Makes a conversation of the caller and others. A direct conversation of two people exists once. */
   "chat:create": (payload: Create, ack: (reply: Ack<ConversationData>) => void) => void;
-  /** The caller's conversations, newest activity first. */
+  /** The caller's conversations, newest activity first. A page is over soon after 5000 participants too, and when enough were looked at that are not wanted: it may have few items or none and yet a next_cursor. */
   "chat:list": (payload: List, ack: (reply: Ack<ConversationList>) => void) => void;
   /** One conversation. */
   "chat:get": (payload: ConversationTarget, ack: (reply: Ack<ConversationData>) => void) => void;
@@ -1153,7 +1154,7 @@ export interface ChatCommands {
   "chat:read": (payload: Mark, ack: (reply: Ack<ReceiptData>) => void) => void;
   /** A page of messages by sequence. */
   "chat:history": (payload: History, ack: (reply: Ack<HistoryData>) => void) => void;
-  /** Messages that have all the words, each as a word or its beginning; newest first. */
+  /** Messages that have all the words, each as a word or its beginning; newest first. A page is also over when it has looked at enough messages: it may have few items or none and yet a next_cursor. */
   "chat:search": (payload: Search, ack: (reply: Ack<MessageList>) => void) => void;
   /** All that the caller missed since the cursors. `more`: call again with the cursors moved on. */
   "chat:sync": (payload: Sync, ack: (reply: Ack<SyncData>) => void) => void;

@@ -12,6 +12,8 @@ import { CommandError } from "./socket.js";
 import { contiguous, cursors, initial, lastFromOthers, myMarks, reduce } from "./store.js";
 import { Upkeep } from "./upkeep.js";
 
+const SEARCH_PAGES_MAX = 5;
+
 export class Session {
   ready = false; // connected and caught up
   cut = false; // the demo's plug is pulled
@@ -253,7 +255,16 @@ export class Session {
   }
 
   search(query) {
-    return this.attempt(async () => (await this.ask("/chat", "chat:search", { query, limit: 20 })).items);
+    return this.attempt(async () => {
+      const items = [];
+      for (let page = 0, cursor = null; page < SEARCH_PAGES_MAX; page++) { // one may have few items and not be the last
+        const found = await this.ask("/chat", "chat:search", { query, limit: 20, cursor });
+        items.push(...found.items);
+        cursor = found.next_cursor;
+        if (cursor === null || items.length >= 20) break;
+      }
+      return items;
+    });
   }
 
   // ---- machinery, also used by Upkeep ----

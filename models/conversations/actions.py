@@ -1,4 +1,4 @@
-"""What people can do with a conversation: make, list, open, update, and manage who is in it.
+"""What people can do with a conversation: open, update and manage who is in it (`making` makes, `lists` lists them).
 
 Invariants: a direct conversation of two people exists once (`direct_key`); a group always has an owner while it has
 anyone; who is not in `participant_ids` neither sees nor hears anything of it.
@@ -8,32 +8,43 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
-
-import msgspec
 
 from contract import chat, chat_commands
 from contract.errors import ParleyError, invalid
+from contract.registry import FAN_OUT_FREE
 from contract.rooms import user_room
 from contract.types import PARTICIPANTS_MAX
-from models.context import Context, new_id, now
-from models.conversations.document import View, new_member, to_conversation, view
+from models.context import Context, now
+from models.conversations.document import View, maker_of, new_member, to_conversation, view
+from models.conversations.limits import Limits
 from models.conversations.store import ConversationStore
-from models.paging import decode_place, encode_place
+from models.jobs.actions import Jobs
 from models.users.actions import Users
 from realtime.publisher import Publisher
 from storage.mongo import Document
 
+RENAME = "conversations.rename"
+RENAMED_AT_ONCE = 20
+# A name that is changed again by then spreads only as it is then.
+RENAMED_AFTER = timedelta(seconds=1)
 
-def _fingerprint(payload: msgspec.Struct) -> str:
-    return hashlib.sha256(msgspec.json.encode(payload, order="deterministic")).hexdigest()
+
+def _check_size(document: Document, added: Sequence[str]) -> None:
+    if len(document["participant_ids"]) + len(added) > PARTICIPANTS_MAX:
+        raise invalid("add", f"a conversation has at most {PARTICIPANTS_MAX} participants")
 
 
 class Conversations:
-    def __init__(self, store: ConversationStore, users: Users, publisher: Publisher) -> None:
+    def __init__(
+        self, store: ConversationStore, users: Users, limits: Limits, jobs: Jobs, publisher: Publisher
+    ) -> None:
         self._store = store
         self._users = users
+        self.limits = limits
+        self._jobs = jobs
         self._publisher = publisher
         store.mover.tell = self.tell_head
 
@@ -71,7 +82,7 @@ class Conversations:
 
     async def joined_at(self, user_id: str, conversation_ids: Iterable[str]) -> dict[str, int]:
         """Of these conversations those that the user is in → the `seq` after which they see messages."""
-        return await self._store.joined_at(user_id, conversation_ids)
+        return await self._store.listing.joined_at(user_id, conversation_ids)
 
     async def show(self, documents: Sequence[Document], user_id: str) -> list[chat.Conversation]:
         """Conversations as this person sees them, with their messages as they are now."""
@@ -141,81 +152,26 @@ class Conversations:
         """Raises a participant's high-water marks."""
         await self._store.mark(document["_id"], user_id, marks, now())
 
-    async def of_user(self, user_id: str) -> list[Document]:
-        return await self._store.of_user(user_id)
+    async def outlines(self, user_id: str) -> list[Document]:
+        """All that the user is in, newest activity first; with nothing about others."""
+        return await self._store.listing.outlines(user_id)
+
+    def falling(self, user_id: str, before: datetime | None) -> AsyncIterator[list[Document]]:
+        """The same from `before` on, some at a time."""
+        return self._store.listing.falling(user_id, before, self._store.moved(user_id))
 
     async def made_between(self, low: str, high: str) -> list[tuple[str, int]]:
         """(id, stored last seq) of all that people with ids in [low, high) made: to go through all in bounded steps."""
-        return await self._store.made_between(low, high)
+        return await self._store.listing.made_between(low, high)
 
     async def shared(self, user_id: str, others: list[str]) -> set[str]:
-        return await self._store.shared(user_id, others)
+        return await self._store.listing.shared(user_id, others)
+
+    async def whole(self, user_id: str, conversation_ids: Sequence[str]) -> list[Document]:
+        """Those of which there are outlines, in this order; without any that the user has left since."""
+        return await self._store.listing.whole(user_id, conversation_ids)
 
     # Commands
-
-    async def create(self, context: Context, payload: chat.Create) -> chat.ConversationData:
-        others = list(dict.fromkeys(payload.participant_ids))
-        if context.user_id in others:
-            raise invalid("participant_ids", "names the others only; you are in it anyway")
-        if payload.type == "direct" and len(others) != 1:
-            raise invalid("participant_ids", "a direct conversation has exactly one other person")
-        if payload.type == "direct" and payload.title is not None:
-            raise invalid("title", "a direct conversation has none")
-        names = await self._users.names([context.user_id, *others])
-        document = self._new(context, payload, others, names)
-        if not await self._store.insert(document):
-            return await self._existing(context, document)
-        data = chat.ConversationData(conversation=to_conversation(document, context.user_id))
-        await self.announce(document, context.origin)
-        return data
-
-    @staticmethod
-    def _new(context: Context, payload: chat.Create, others: list[str], names: dict[str, str]) -> Document:
-        at, group = now(), payload.type == "group"
-        everyone = [context.user_id, *others]
-        document: Document = {
-            "_id": new_id("c"), "type": payload.type, "title": payload.title,
-            "create_key": f"{context.user_id}:{payload.client_id}", "create_hash": _fingerprint(payload),
-            "participant_ids": everyone,
-            "members": {
-                user_id: new_member(names[user_id], "owner" if group and user_id == context.user_id else "member", 0)
-                for user_id in everyone
-            },
-            "last_seq": 0, "last_message": None, "pinned_message_ids": [], "created_at": at, "updated_at": at,
-            "touched_at": at, "changed_at": at,
-        }  # fmt: skip
-        if not group:
-            document["direct_key"] = ":".join(sorted(everyone))
-        return document
-
-    async def _existing(self, context: Context, wanted: Document) -> chat.ConversationData:
-        """The conversation that was there first: the same client_id again, or the two people's direct one."""
-        found = await self._store.find_by("create_key", wanted["create_key"])
-        if found is not None and found["create_hash"] != wanted["create_hash"]:
-            raise ParleyError("idempotency_mismatch")
-        if found is None and "direct_key" in wanted:
-            found = await self._store.find_by("direct_key", wanted["direct_key"])
-        if found is None:
-            raise ParleyError("conflict")
-        if found["create_key"] == wanted["create_key"]:  # and the first attempt may not have come to this
-            await self.announce(found, context.origin)
-        return chat.ConversationData(conversation=await self.show_one(found, context.user_id), duplicate=True)
-
-    async def list_mine(self, context: Context, payload: chat.List) -> chat.ConversationList:
-        before = decode_place(payload.cursor)
-        documents = [
-            document
-            for document in await self._store.of_user(context.user_id, before[0] if before else None)
-            if (before is None or (document["updated_at"], document["_id"]) < before)
-            and payload.archived in (None, document["members"][context.user_id]["archived"])
-            and payload.type in (None, document["type"])
-        ]
-        page = documents[: payload.limit]
-        last = page[-1] if len(documents) > payload.limit else None
-        return chat.ConversationList(
-            items=await self.show(page, context.user_id),
-            next_cursor=encode_place(last["updated_at"], last["_id"]) if last else None,
-        )
 
     async def get(self, context: Context, payload: chat.ConversationTarget) -> chat.ConversationData:
         document = await self.require(context.user_id, payload.conversation_id)
@@ -234,19 +190,27 @@ class Conversations:
         if not await self._store.change(query, {"$set": fields}):
             raise ParleyError("not_a_participant")
 
-    async def add_members(self, document: Document, user_ids: list[str]) -> None:
-        """Adds people who join after the present head. Loses to a concurrent change of the same people."""
+    async def admit(self, by_user_id: str, document: Document, user_ids: list[str]) -> tuple[dict[str, str], int]:
+        """These people may be added: their names, and what was counted for each of them. Raises if they may not."""
         names = await self._users.names(user_ids)
-        if len(document["participant_ids"]) + len(user_ids) > PARTICIPANTS_MAX:
-            raise invalid("add", f"a conversation has at most {PARTICIPANTS_MAX} participants")
+        _check_size(document, user_ids)
+        weight = await self.limits.add(by_user_id, document, user_ids)
+        return {user_id: names[user_id] for user_id in user_ids}, weight
+
+    async def add_members(self, by_user_id: str, document: Document, names: dict[str, str], weight: int) -> None:
+        """Adds people who join after the present head. Loses to a concurrent change of the same people."""
+        user_ids = list(names)
+        _check_size(document, user_ids)
         members = {
-            f"members.{user_id}": new_member(names[user_id], "member", document["last_seq"]) for user_id in user_ids
+            f"members.{user_id}": new_member(name, "member", document["last_seq"], weight)
+            for user_id, name in names.items()
         }
+        brought = len(user_ids) if by_user_id == maker_of(document) else 0
         # What someone wrote before they left must be counted before they start again from nothing.
         await self._store.mover.settle(document["_id"])
         changed = await self._store.change(
             {"_id": document["_id"], "participant_ids": {"$nin": user_ids}},
-            {"$set": members, "$push": {"participant_ids": {"$each": user_ids}}},
+            {"$set": members, "$push": {"participant_ids": {"$each": user_ids}}, "$inc": {"brought": brought}},
         )
         if not changed:
             raise ParleyError("conflict")
@@ -262,13 +226,41 @@ class Conversations:
             change["$set"] = {f"members.{stay[0]}.role": "owner"}
         if not await self._store.change({"_id": document["_id"]}, change):
             raise ParleyError("conflict")
+        await self.limits.left(document, user_ids)
 
     async def rename_member(self, user_id: str, name: str) -> None:
-        """A participant's new name, in every conversation they are in, told to all who see it."""
-        for conversation_id in await self._store.rename_member(user_id, name):
-            document = await self._store.find(conversation_id)
-            if document is not None:
-                await self.announce(document, None)
+        """A participant has a new name: a few conversations have it at once; the rest, and large ones, by a job."""
+        left = await self._store.listing.named_otherwise(user_id, name)
+        later = len(left) > RENAMED_AT_ONCE
+        for conversation_id in left[:RENAMED_AT_ONCE]:
+            document = await self._store.recent(conversation_id)
+            if document is not None and len(document["participant_ids"]) > FAN_OUT_FREE:
+                later = True
+            else:
+                await self.rename_in(conversation_id, user_id, name)
+        current: str = (await self._users.get(user_id))["name"]
+        if later or current != name:  # another change may have been faster, and was written over
+            await self.rename_later(user_id, current)
+
+    async def rename_later(self, user_id: str, name: str, part: int = 0) -> None:
+        """See `renaming`."""
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        what = {"user_id": user_id, "name": name, "part": part}
+        await self._jobs.ensure(f"rename:{user_id}:{digest}:{part}", RENAME, what, now() + RENAMED_AFTER)
+
+    async def rename_in(self, conversation_id: str, user_id: str, name: str) -> int:
+        """Their new name in one of them, told to all who see it: how many that are."""
+        if not await self._store.rename_member(conversation_id, user_id, name):
+            return 0
+        document = await self._store.find(conversation_id)
+        if document is None:
+            return 0
+        await self.announce(document, None)
+        return len(document["participant_ids"])
+
+    async def named_otherwise(self, user_id: str, name: str) -> list[str]:
+        """Conversations in which this participant has another name."""
+        return await self._store.listing.named_otherwise(user_id, name)
 
     async def announce(
         self, document: Document, origin: str | None, whom: Sequence[str] | None = None, local: bool = False
@@ -289,10 +281,12 @@ class Conversations:
                 everywhere=document["type"] == "group", whole=document["_id"],
             )  # fmt: skip
 
-    async def changed(self, document: Document, origin: str | None, also: Sequence[str] = ()) -> Document:
-        """Reads it afresh after a change, tells everyone (and `also`, who just left) and returns it."""
+    async def changed(
+        self, document: Document, origin: str | None, also: Sequence[str] = (), only: str | None = None
+    ) -> Document:
+        """Reads it afresh after a change, tells everyone (and `also`, who just left), or one alone, and returns it."""
         fresh = await self._store.find(document["_id"])
         if fresh is None:
             raise ParleyError("not_found")
-        await self.announce(fresh, origin, [*fresh["participant_ids"], *also])
+        await self.announce(fresh, origin, [*fresh["participant_ids"], *also] if only is None else [only])
         return fresh

@@ -1,8 +1,8 @@
 """The conversation document.
 
-    {_id, type, title, direct_key?, create_key, create_hash, participant_ids: [user_id],
-     members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived}},
-     last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, changed_at?,
+    {_id, type, title, direct_key?, create_key, create_hash, brought?, participant_ids: [user_id],
+     members: {user_id: {name, role, joined_seq, delivered_seq, read_seq, sent, sent_at_read, muted, archived,
+     weight?}}, last_seq, last_message, pinned_message_ids, created_at, updated_at, touched_at, changed_at?,
      edited_at?, edited?}
 
 `members` is a map so that one person's marks change with one atomic `$max`. `last_seq` and `last_message` move on
@@ -10,7 +10,8 @@ together, a moment behind the messages (`moving`). `sent` counts a member's own 
 them their read mark covers, so that unread = messages after the mark − own messages after the mark, without counting.
 `updated_at` is the last activity people see, `touched_at` moves with any change at all; `changed_at` with one of the
 conversation itself, marks excepted, and `edited_at` with one of a message (`edited`: some text is not the first any
-more). Who is in `participant_ids` is in the conversation: `members` may keep a stub of someone who left.
+more). `create_key` begins with its maker's id; `brought` counts people whom the maker has put into a group. Who is in
+`participant_ids` is in the conversation: `members` may keep a stub of someone who left.
 """
 
 from __future__ import annotations
@@ -35,12 +36,21 @@ INDEXES = {
 }
 
 
-def new_member(name: str, role: str, joined_seq: int) -> dict[str, Any]:
-    """Someone who joins has missed nothing of what was said before."""
+def new_member(name: str, role: str, joined_seq: int, weight: int = 1) -> dict[str, Any]:
+    """Someone who joins has missed nothing of what was said before. `weight`: see `Limits`."""
     return {
         "name": name, "role": role, "joined_seq": joined_seq, "delivered_seq": joined_seq, "read_seq": joined_seq,
-        "sent": 0, "sent_at_read": 0, "muted": False, "archived": False,
+        "sent": 0, "sent_at_read": 0, "muted": False, "archived": False, "weight": weight,
     }  # fmt: skip
+
+
+def direct_key(one: str, other: str) -> str:
+    return ":".join(sorted((one, other)))
+
+
+def maker_of(document: Document) -> str:
+    maker_id: str = document["create_key"].partition(":")[0]
+    return maker_id
 
 
 def unread(document: Document, user_id: str) -> int:

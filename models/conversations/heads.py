@@ -90,7 +90,7 @@ class Heads:
         """Brings documents up to date, in place. Returns, by conversation, messages that this process did not write."""
         unsure = [document for document in documents if not self._from_memory(document)]
         if len(unsure) > 1:
-            ahead = await self._tail.exist_at({document["_id"]: document["last_seq"] + 1 for document in unsure})
+            ahead = await self._ahead({document["_id"]: document["last_seq"] for document in unsure})
             for document in unsure:
                 if document["_id"] not in ahead:
                     self._know(document["_id"], document["last_seq"])
@@ -113,12 +113,17 @@ class Heads:
     async def ends_beyond(self, heads: dict[str, int]) -> dict[str, int]:
         """Conversation → its last seq, for those with messages beyond the given seq."""
         ends: dict[str, int] = {}
-        items = list(heads.items())
-        for first in range(0, len(items), PLACES_MAX):
-            some = dict(items[first : first + PLACES_MAX])
-            for conversation_id in await self._tail.exist_at({key: seq + 1 for key, seq in some.items()}):
-                ends[conversation_id] = (await self._beyond(conversation_id, some[conversation_id]))[-1]["seq"]
+        for conversation_id in await self._ahead(heads):
+            ends[conversation_id] = (await self._beyond(conversation_id, heads[conversation_id]))[-1]["seq"]
         return ends
+
+    async def _ahead(self, heads: dict[str, int]) -> set[str]:
+        """Those that have messages beyond the given seq."""
+        found: set[str] = set()
+        places = [(conversation_id, seq + 1) for conversation_id, seq in heads.items()]
+        for first in range(0, len(places), PLACES_MAX):
+            found |= await self._tail.exist_at(dict(places[first : first + PLACES_MAX]))
+        return found
 
     async def _beyond(self, conversation_id: str, stored: int) -> list[Document]:
         messages: list[Document] = []

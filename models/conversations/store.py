@@ -20,6 +20,7 @@ from contract.rooms import user_room
 from models.context import now
 from models.conversations.document import id_of
 from models.conversations.heads import Tail, apply
+from models.conversations.listing import Listing
 from models.conversations.moving import Index, Mover
 from realtime.bus import Bus
 from storage.mongo import Database, Document
@@ -78,6 +79,7 @@ class ConversationStore:
         self._conversations = database.collection("conversations")
         self._messages = messages
         self.mover = Mover(self, messages, index, alone)
+        self.listing = Listing(self._conversations, self.mover)
         self._cache: OrderedDict[str, tuple[float, Document]] = OrderedDict()
         self._forgotten_at: OrderedDict[str, float] = OrderedDict()
         self._audiences: OrderedDict[str, tuple[list[str], Sequence[str], int]] = OrderedDict()
@@ -154,22 +156,6 @@ class ConversationStore:
             return [user_room(user_id) for user_id in participants if members[user_id]["joined_seq"] < seq]
         return kept[1]
 
-    async def of_user(self, user_id: str, before: datetime | None = None) -> list[Document]:
-        """All of a user's conversations active up to `before`, newest activity first."""
-        query: dict[str, Any] = {"participant_ids": user_id}
-        if before is not None:
-            query["updated_at"] = {"$lte": before}
-        found: list[Document] = await self._conversations.find(query).to_list(None)
-        await self.mover.bring_up(found)
-        found.sort(key=lambda document: (document["updated_at"], document["_id"]), reverse=True)
-        return found
-
-    async def made_between(self, low: str, high: str) -> list[tuple[str, int]]:
-        """(id, stored last seq) of those whose creators' ids are in [low, high)."""
-        query = {"create_key": {"$gte": low, "$lt": high}}
-        found = await self._conversations.find(query, {"last_seq": 1}).to_list(None)
-        return [(document["_id"], document["last_seq"]) for document in found]
-
     async def with_news(self, user_ids: Sequence[str], since: datetime, active: Document) -> list[News]:
         """Of these users' conversations whose last activity is `active`: those with messages or changes since `since`,
         or with messages beyond their stored head."""
@@ -187,13 +173,6 @@ class ConversationStore:
                 news.append(News(conversation_id, document["participant_ids"], last_seq, active_since, changed, edited))
         return news
 
-    async def shared(self, user_id: str, others: Sequence[str]) -> set[str]:
-        """Which of the others share a conversation with the user."""
-        query = {"participant_ids": user_id}
-        found = await self._conversations.find(query, {"participant_ids": 1}).to_list(None)
-        known = {participant for document in found for participant in document["participant_ids"]}
-        return known.intersection(others)
-
     # Heads
 
     def note(self, message: Document) -> None:
@@ -202,6 +181,11 @@ class ConversationStore:
         if entry is not None and entry[1]["last_seq"] == message["seq"] - 1:
             apply(entry[1], [message])
         self.mover.note(message)
+
+    def moved(self, user_id: str) -> list[str]:
+        """Conversations of a user with messages that this process has written and their stored heads lack."""
+        entries = [(key, self._cache[key][1]) for key in self.mover.heads.pending if key in self._cache]
+        return [key for key, document in entries if user_id in document["members"]]
 
     def unsure(self, conversation_id: str) -> None:
         """A message may be durable or not: the next look asks the database, and if nobody looks, we do."""
@@ -244,17 +228,10 @@ class ConversationStore:
         query = {"_id": message["conversation_id"], "pinned_message_ids": identifier}
         return await self.change(query, {"$pull": {"pinned_message_ids": identifier}})
 
-    async def joined_at(self, user_id: str, conversation_ids: Iterable[str]) -> dict[str, int]:
-        """Of these conversations those that the user is in → the `seq` they joined at."""
-        query = {"_id": {"$in": list(conversation_ids)}, "participant_ids": user_id}
-        found = await self._conversations.find(query, {f"members.{user_id}.joined_seq": 1}).to_list(None)
-        return {document["_id"]: document["members"][user_id]["joined_seq"] for document in found}
-
-    async def rename_member(self, user_id: str, name: str) -> list[str]:
-        found = await self._conversations.find({"participant_ids": user_id}, {"_id": 1}).to_list(None)
-        for document in found:
-            await self.change({"_id": document["_id"]}, {"$set": {f"members.{user_id}.name": name}})
-        return [document["_id"] for document in found]
+    async def rename_member(self, conversation_id: str, user_id: str, name: str) -> bool:
+        """False if they are not in it any more."""
+        here = {"_id": conversation_id, "participant_ids": user_id}
+        return await self.change(here, {"$set": {f"members.{user_id}.name": name}})
 
     async def touch(self, conversation_id: str) -> None:
         """A message is about to be changed, or was."""

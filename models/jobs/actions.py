@@ -53,6 +53,11 @@ class Jobs:
         at = now()
         await self._store.insert(new_job(new_id("j"), kind, payload, run_at or at, at), session)
 
+    async def ensure(self, identifier: str, kind: str, payload: dict[str, Any], run_at: datetime) -> None:
+        """There is a job of this id from here on, whether or not there was one; one that had died lives again."""
+        if not await self._store.insert_missing(new_job(identifier, kind, payload, run_at, now())):
+            await self._store.revive(identifier, run_at)
+
     async def announce(self) -> None:
         await self._bus.publish("jobs_added", {})
 

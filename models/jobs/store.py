@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -22,9 +21,13 @@ class JobStore:
     async def insert(self, document: Document, session: Transaction) -> None:
         await self._jobs.insert_one(document, session=session)
 
-    async def insert_missing(self, document: Document) -> None:
-        with contextlib.suppress(DuplicateKeyError):
+    async def insert_missing(self, document: Document) -> bool:
+        """False if one of that id is there."""
+        try:
             await self._jobs.insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def due(self, at: datetime, kinds: Sequence[str]) -> list[tuple[str, datetime]]:
         """(id, run_at) of jobs of these kinds whose time has come."""

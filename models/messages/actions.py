@@ -68,6 +68,8 @@ class Messages:
             if found is None:  # else people have left or come back since it was sent
                 raise
             return chat.MessageData(message=to_message(found), duplicate=True)
+        self._conversations.limits.telling(context.user_id, conversation)
+        self._conversations.limits.saying(context.user_id, payload.conversation_id, text)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,
@@ -193,13 +195,15 @@ class Messages:
     async def _change(self, context: Context, identifier: str, change: Change) -> chat.MessageData:
         """Applies `change` to the newest version, again if someone was faster; tells everyone. None: nothing to do."""
         mark = new_id("mark")
-        for _ in range(EDIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             conversation, message = await self.visible(context.user_id, identifier)
             fields = change(message)
             if fields is None:
                 if "changed_at" in message and message["changed_at"] > now() - REPEATED_WITHIN:
                     return await self._changed(context, message)  # the first attempt may not have come to this
                 return chat.MessageData(message=to_message(message))
+            if attempt == 0:
+                self._charge(context.user_id, conversation, fields)
             # First: a process that dies in between must not leave search with the old words.
             await self._conversations.changing(conversation, "text" in fields)
             if "text" in fields:
@@ -212,6 +216,11 @@ class Messages:
                     if "text" in fields:
                         self._indexing.changed(changed, mark)
         raise ParleyError("conflict")
+
+    def _charge(self, user_id: str, conversation: Document, fields: dict[str, Any]) -> None:
+        self._conversations.limits.telling(user_id, conversation)
+        if fields.get("text"):
+            self._conversations.limits.saying(user_id, conversation["_id"], fields["text"])
 
     async def _changed(self, context: Context, message: Document) -> chat.MessageData:
         """Tells everyone what it is now."""

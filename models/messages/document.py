@@ -95,6 +95,11 @@ def block_id(conversation_id: str, number: int, version: int = VERSION) -> str:
     return f"{conversation_id}.{number}.{version}" if version > 1 else f"{conversation_id}.{number}"
 
 
+def number_of(identifier: str) -> int:
+    """Of a block, of any version."""
+    return int(identifier.split(".")[1])
+
+
 async def adding(block: Document, messages: Sequence[Document]) -> Document | None:
     """The update that gives a block the lines of messages that it lacks. None if it has them all."""
     there = {line["seq"] for line in block.get("lines", ())}

@@ -10,6 +10,7 @@ from contract import chat_commands as commands
 from contract.registry import Command
 from models.context import Context
 from models.conversations.actions import Conversations
+from models.conversations.lists import Lists
 from models.messages.actions import Messages
 from models.messages.membership import Membership
 from models.messages.reading import Reading
@@ -22,6 +23,7 @@ Action = Callable[[Context, Any], Awaitable[Any]]
 @dataclass(frozen=True, slots=True)
 class Chat:
     conversations: Conversations
+    lists: Lists
     messages: Messages
     membership: Membership
     reading: Reading
@@ -32,7 +34,7 @@ class Chat:
         """All but `chat:join` and `chat:leave`, which concern a connection."""
         return {
             commands.CREATE: self.membership.create,
-            commands.LIST: self.conversations.list_mine,
+            commands.LIST: self.lists.list_mine,
             commands.GET: self.conversations.get,
             commands.SEND: self.messages.send,
             commands.EDIT: self.messages.edit,

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 
 from contract.errors import ParleyError
 from models.context import now
-from models.messages.document import block_number
+from models.messages.document import block_number, number_of
 from models.messages.rebuilding import MARKED_FOR, Rebuilding
 from models.messages.store import WordStore
 from storage.mongo import Document
@@ -81,7 +81,7 @@ class Indexing:
         for _ in range(TIDY_ROUNDS_MAX):
             blocks = await self._blocks.marked_before(now() - MARKED_FOR)
             for block in blocks:
-                number = int(block["_id"].split(".")[1])
+                number = number_of(block["_id"])
                 try:
                     await self._rebuilding.rebuild(block["conversation_id"], number)
                 except ParleyError as error:  # others write to it all the time: the next run tries again

@@ -12,6 +12,7 @@ from contract.errors import ParleyError, invalid
 from models.context import Context, new_id, now
 from models.conversations.actions import Conversations
 from models.conversations.document import id_of, seq_of
+from models.conversations.making import Making
 from models.departures.actions import Departures
 from models.messages.document import draft
 from models.messages.log import Log
@@ -44,10 +45,11 @@ async def strangers_of(user_id: str, document: Document, conversations: Conversa
 
 class Membership:
     def __init__(
-        self, conversations: Conversations, departures: Departures, store: MessageStore, log: Log,
+        self, conversations: Conversations, making: Making, departures: Departures, store: MessageStore, log: Log,
         notifications: Notifications, bus: Bus,
     ) -> None:  # fmt: skip
         self._conversations = conversations
+        self._making = making
         self._departures = departures
         self._store = store
         self._log = log
@@ -56,7 +58,7 @@ class Membership:
 
     async def create(self, context: Context, payload: chat.Create) -> chat.ConversationData:
         """Makes a conversation; people put into a group are notified. A repeat does what the first attempt did not."""
-        data = await self._conversations.create(context, payload)
+        data = await self._making.create(context, payload)
         if payload.type == "group":
             document = await self._conversations.require(context.user_id, data.conversation.id)
             others = [user_id for user_id in document["participant_ids"] if user_id != context.user_id]
@@ -69,9 +71,12 @@ class Membership:
         add = [user_id for user_id in dict.fromkeys(payload.add) if user_id not in document["participant_ids"]]
         remove = [user_id for user_id in dict.fromkeys(payload.remove) if user_id in document["participant_ids"]]
         self._authorise(context.user_id, document, payload, remove)
+        leaves = not payload.add and payload.remove == [context.user_id]
+        if (payload.add or payload.remove) and not leaves:  # whom others put in must always get out
+            self._conversations.limits.announcing(context.user_id, document, more=len(add))
         names = {user_id: document["members"][user_id]["name"] for user_id in document["participant_ids"]}
         if add:
-            joined = await self._log.between(document["_id"], partial(self._add, context, document["_id"], add))
+            joined = await self._join(context, document, add)
             added = _listing([joined["members"][user_id]["name"] for user_id in add])
             await self._say(context, document, f"{names[context.user_id]} added {added}")
         if remove:
@@ -95,10 +100,18 @@ class Membership:
             await self._notifications.added(joined, context.user_id, add)
         return chat.ConversationData(conversation=await self._conversations.show_one(fresh, context.user_id))
 
-    async def _add(self, context: Context, conversation_id: str, user_ids: list[str]) -> Document:
+    async def _join(self, context: Context, document: Document, user_ids: list[str]) -> Document:
+        names, weight = await self._conversations.admit(context.user_id, document, user_ids)
+        try:
+            return await self._log.between(document["_id"], partial(self._add, context, document["_id"], names, weight))
+        except ParleyError:  # of what else happens nobody knows whether they are in it
+            await self._conversations.limits.not_added(document, user_ids, weight)
+            raise
+
+    async def _add(self, context: Context, conversation_id: str, names: dict[str, str], weight: int) -> Document:
         """They come in after the last message, and no message is between the look at the last and their coming in."""
         document = await self._conversations.require(context.user_id, conversation_id)
-        await self._conversations.add_members(document, user_ids)
+        await self._conversations.add_members(context.user_id, document, names, weight)
         return await self._conversations.require(context.user_id, conversation_id)
 
     @staticmethod
@@ -118,13 +131,14 @@ class Membership:
         if own:
             await self._conversations.set_own(context.user_id, document, own)
         if shared:
+            self._conversations.limits.announcing(context.user_id, document)
             await self._conversations.set_shared(context.user_id, document, shared)
             if shared.get("title", document["title"]) != document["title"]:
                 name = document["members"][context.user_id]["name"]
                 await self._say(context, document, f"{name} changed the title to “{shared['title']}”")
         if not own and not shared:
             return chat.ConversationData(conversation=await self._conversations.show_one(document, context.user_id))
-        fresh = await self._conversations.changed(document, context.origin)
+        fresh = await self._conversations.changed(document, context.origin, only=None if shared else context.user_id)
         return chat.ConversationData(conversation=await self._conversations.show_one(fresh, context.user_id))
 
     async def _check_shared(self, user_id: str, document: Document, shared: dict[str, Any]) -> None:

@@ -106,17 +106,20 @@ class Reading:
             since = parse_time(payload.changed_since) if payload.changed_since else None
         except ValueError:
             raise invalid("changed_since", "is not a moment in time") from None
-        documents = await self._conversations.of_user(context.user_id)
+        outlines = await self._conversations.outlines(context.user_id)
         missed: list[chat.ConversationMissed] = []
         budget, more = SYNC_MESSAGES_PER_CALL, False
-        for document in documents:
-            cursor = payload.cursors.get(document["_id"], 0)
-            floor = max(cursor, document["members"][context.user_id]["joined_seq"])
-            news = document["last_seq"] > floor or document["_id"] not in payload.cursors
-            touched = since is not None and document["touched_at"] >= since
+        for outline in outlines:
+            cursor = payload.cursors.get(outline["_id"], 0)
+            floor = max(cursor, outline["members"][context.user_id]["joined_seq"])
+            news = outline["last_seq"] > floor or outline["_id"] not in payload.cursors
+            touched = since is not None and outline["touched_at"] >= since
             if news and (budget <= 0 or len(missed) >= SYNC_CONVERSATIONS_PER_CALL):
                 more, news = True, False
             if not news and not touched:
+                continue
+            document = next(iter(await self._conversations.whole(context.user_id, [outline["_id"]])), None)
+            if document is None:
                 continue
             limit = min(PAGE_MAX, budget) if news else 0
             page = await self._after(document, context.user_id, cursor, limit)
@@ -128,7 +131,7 @@ class Reading:
                     has_more=page.has_more,
                 )
             )  # fmt: skip
-        mine = {document["_id"] for document in documents}
+        mine = {outline["_id"] for outline in outlines}
         gone = [conversation_id for conversation_id in payload.cursors if conversation_id not in mine]
         return chat.SyncData(conversations=missed, gone=gone, more=more, synced_at=format_time(synced_at))
 

@@ -55,6 +55,7 @@ class Receipts:
             seq = min(payload.seq, document["last_seq"])
             marks = {name: seq for name in names if member[name] < seq}
             if marks:
+                self._conversations.limits.telling(context.user_id, document, "signals")
                 if "read_seq" in marks:
                     marks["sent_at_read"] = await self._sent_up_to(document, context.user_id, seq)
                 await self._conversations.mark(document, context.user_id, marks)

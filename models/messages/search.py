@@ -1,22 +1,19 @@
-"""Search by words and their beginnings, in what the caller may see.
-
-A query is folded into terms (see `words`); a message matches when it has each of them. The term that most likely is the
-rarest is looked up in the index of each conversation and the rest are checked on the lines that it leads to; messages
-that the index does not have yet, or that are being changed, are looked at themselves. What is shown is checked once
-more as it reads now.
+"""Search by words and their beginnings, in what the caller may see: pages of it.
 
 Newest first means by (time, seq, conversation), falling, so that messages of one millisecond are in order as well.
 Conversations are searched in batches, the youngest first; within a batch hits are newest first, so for up to BATCH
 conversations the whole result is. A cursor says which conversations its batch has by where it begins and ends, because
 conversations are joined and left while someone reads on.
+
+A page looks at BLOCKS_MAX blocks of messages and at BATCHES_MAX batches, and is over then, however little it has found
+(`finding` says what a block is). A batch with more blocks than that is cut into smaller ones. A conversation with more,
+or the only one there is, is searched by itself, by `seq` from its end, and the cursor says how far.
 """
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from contract import chat
@@ -25,49 +22,60 @@ from contract.types import parse_time
 from models.context import Context
 from models.conversations.actions import Conversations
 from models.conversations.document import id_of, to_message
-from models.messages.document import VERSION, lines_of, message_id
+from models.messages.document import BLOCK, lines_of, message_id
+from models.messages.finding import Finding, Hit, Wanted
 from models.messages.firstwords import first_words
-from models.messages.store import MessageStore, WordStore
-from models.messages.words import QUERY_WORDS_MAX, Query, parse
+from models.messages.store import MessageStore
+from models.messages.words import QUERY_WORDS_MAX, parse
 from models.paging import decode_cursor, encode_cursor
 from storage.mongo import Document
 
 BATCH = 100
-CONCURRENT = 8
-
-
-class Hit(NamedTuple):
-    created_at: datetime
-    seq: int
-    conversation_id: str
-
-
-class Wanted(NamedTuple):
-    """`first`: the words of the first version of the index, while there are blocks of it."""
-
-    user_id: str
-    query: Query
-    first: list[str]
+BATCHES_MAX = 5
+BLOCKS_MAX = 64
 
 
 class Place(NamedTuple):
-    """Conversations whose keys are below `start`, down to `end`, and their hits below `after`; empty: no bound."""
+    """Conversations whose keys are below `start`, down to `end`, and their hits below `after`; empty: no bound.
+
+    `below`: of the youngest of them, which is the one that `only` makes `start` of, only messages below this seq.
+    """
 
     start: str = ""
     end: str = ""
     after: Hit | None = None
+    below: int | None = None
 
     def encode(self) -> str:
-        after = self.after
-        return encode_cursor([self.start, self.end, [after[0].isoformat(), *after[1:]] if after is not None else None])
+        after = [self.after[0].isoformat(), *self.after[1:]] if self.after is not None else None
+        return encode_cursor([self.start, self.end, after, self.below])
 
     @classmethod
     def decode(cls, cursor: str) -> Place:
-        start, end, after = decode_cursor(cursor, tuple[str, str, tuple[str, int, str] | None])
+        start, end, after, below = decode_cursor(cursor, tuple[str, str, tuple[str, int, str] | None, int | None])
         try:
-            return cls(start, end, Hit(parse_time(after[0]), *after[1:]) if after is not None else None)
+            hit = Hit(parse_time(after[0]), *after[1:]) if after is not None else None
         except ValueError:
             raise invalid("cursor", "is not one this list gave") from None
+        return cls(start, end, hit, below)
+
+
+class _Page:
+    """What a page has so far. `following`: where the next begins; None: there is none."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.picked: list[Hit] = []
+        self.following: Place | None = None
+        self.looked = 0
+
+    @property
+    def room(self) -> int:
+        return self.limit - len(self.picked)
+
+    @property
+    def blocks_left(self) -> int:
+        return BLOCKS_MAX - self.looked
 
 
 class Search:
@@ -76,12 +84,12 @@ class Search:
     def __init__(
         self,
         store: MessageStore,
-        index: WordStore,
+        finding: Finding,
         conversations: Conversations,
         migrated: Callable[[], Awaitable[bool]],
     ) -> None:
         self._store = store
-        self._index = index
+        self._finding = finding
         self._conversations = conversations
         self._migrated = migrated
 
@@ -92,33 +100,94 @@ class Search:
         if payload.conversation_id is not None:
             scope = [await self._conversations.require(context.user_id, payload.conversation_id)]
         else:
-            scope = await self._conversations.of_user(context.user_id)
+            scope = await self._conversations.outlines(context.user_id)
             # A fixed order, so that new activity between two pages moves nothing from one batch to another.
             scope.sort(key=_key)
         first = [] if await self._migrated() else first_words(payload.query)
         place = Place.decode(payload.cursor) if payload.cursor is not None else Place()
-        return await self._page(Wanted(context.user_id, query, first), scope, place, payload.limit)
+        page = _Page(payload.limit)
+        wanted = Wanted(context.user_id, query, first)
+        await self._fill(page, wanted, scope, place)
+        cursor = page.following.encode() if page.following is not None else None
+        return chat.MessageList(items=await self._shown(wanted, page.picked), next_cursor=cursor)
 
-    async def _page(self, wanted: Wanted, scope: list[Document], place: Place, limit: int) -> chat.MessageList:
-        """Fills one page, from as many batches as it takes. `scope` rises, and is gone through from its end."""
+    async def _fill(self, page: _Page, wanted: Wanted, scope: list[Document], place: Place) -> None:
+        """`scope` rises, and is gone through from its end."""
         keys = [_key(conversation) for conversation in scope]
-        picked: list[Hit] = []
-        following: Place | None = None
+        batches = 0
         while high := bisect_left(keys, place.start) if place.start else len(keys):
+            if batches == BATCHES_MAX or (batches and not page.room):
+                page.following = place
+                return
+            batches += 1
             low = max(bisect_left(keys, place.end), high - 2 * BATCH) if place.end else max(high - BATCH, 0)
-            end = keys[low] if low < high else place.end
-            hits = await self._hits(wanted, scope[low:high])
-            if place.after is not None:
-                hits = [hit for hit in hits if hit < place.after]
-            room = limit - len(picked)
-            picked += hits[:room]
+            blocks = await self._finding.blocks(wanted, scope[low:high])
+            fit = _fit([len(blocks[conversation["_id"]]) for conversation in scope[low:high]])
+            if page.looked and (fit == 0 or sum(map(len, blocks.values())) > page.blocks_left):
+                page.following = place
+                return
+            apart = len(scope) == 1 or place.below is not None  # nothing to put in order among others
+            if not apart and (fit == high - low or (fit and not place.end)):
+                low = high - fit
+                end = keys[low] if low < high else place.end
+                following = await self._together(page, wanted, scope[low:high], blocks, place, end)
+            else:
+                youngest = scope[high - 1]
+                end = place.end or keys[high - 1]
+                following = await self._alone(page, wanted, youngest, blocks[youngest["_id"]], place, end)
+            if following is None:
+                return
+            place = following
+
+    async def _together(
+        self, page: _Page, wanted: Wanted, batch: Sequence[Document], blocks: dict[str, list[int]], place: Place,
+        end: str,
+    ) -> Place | None:  # fmt: skip
+        """The hits of a batch, newest first. What is next, or None if the page is over before."""
+        hits: list[Hit] = []
+        for conversation in batch:
+            numbers = blocks[conversation["_id"]]
+            hits += await self._finding.hits(wanted, conversation, numbers)
+            page.looked += len(numbers)
+        hits.sort(reverse=True)
+        if place.after is not None:
+            hits = [hit for hit in hits if hit < place.after]
+        room = page.room
+        page.picked += hits[:room]
+        if len(hits) <= room:
+            return Place(end)
+        page.following = Place(place.start, end, hits[room - 1])
+        return None
+
+    async def _alone(
+        self, page: _Page, wanted: Wanted, conversation: Document, numbers: Sequence[int], place: Place, end: str
+    ) -> Place | None:
+        """The hits of one conversation of a batch, by seq. What is next, or None if the page is over before."""
+        key = _key(conversation)
+        below = place.below if place.start == _only(key) else None  # else the one that it was about was left meanwhile
+        for number in reversed(numbers):
+            if below is not None and number * BLOCK + 1 >= below:
+                continue
+            if not page.room or not page.blocks_left:
+                page.following = Place(_only(key), end, place.after, below)
+                return None
+            page.looked += 1
+            found = await self._finding.hits(wanted, conversation, [number])
+            hits = [
+                hit
+                for hit in sorted(found, key=lambda hit: hit.seq, reverse=True)
+                if (below is None or hit.seq < below) and (place.after is None or hit < place.after)
+            ]
+            room = page.room
+            page.picked += hits[:room]
             if len(hits) > room:
-                following = Place(place.start, end, hits[room - 1] if room else place.after)
-                break
-            place = Place(start=end)
-            if len(picked) == limit and low > 0:
-                following = place
-                break
+                page.following = Place(_only(key), end, place.after, hits[room - 1].seq)
+                return None
+            below = number * BLOCK + 1
+        return Place(end) if key == end else Place(key, end, place.after)
+
+    async def _shown(self, wanted: Wanted, picked: Sequence[Hit]) -> list[chat.Message]:
+        """As they read now."""
         ids = [message_id(hit.conversation_id, hit.seq) for hit in picked]
         items: list[chat.Message] = []
         found = {id_of(message): message for message in await self._store.find_many(ids)}
@@ -126,56 +195,24 @@ class Search:
             lines, _ = await lines_of([message])
             if any(wanted.query.matches(said["words"]) for said in lines):
                 items.append(to_message(message))
-        return chat.MessageList(items=items, next_cursor=following.encode() if following is not None else None)
-
-    async def _hits(self, wanted: Wanted, batch: list[Document]) -> list[Hit]:
-        """All matches in these conversations, newest first."""
-        gate = asyncio.Semaphore(CONCURRENT)
-        looked_at = await self._index.to_look_at([conversation["_id"] for conversation in batch])
-
-        async def one(conversation: Document) -> list[Hit]:
-            conversation_id: str = conversation["_id"]
-            floor: int = conversation["members"][wanted.user_id]["joined_seq"]
-            async with gate:
-                lines = await self._lines(wanted, conversation, conversation_id in looked_at)
-            return [Hit(said["created_at"], said["seq"], conversation_id) for said in lines if said["seq"] > floor]
-
-        results = await asyncio.gather(*[one(conversation) for conversation in batch])
-        return sorted({hit for hits in results for hit in hits}, reverse=True)
-
-    async def _lines(self, wanted: Wanted, conversation: Document, look: bool) -> list[Document]:
-        """Those that match."""
-        conversation_id = conversation["_id"]
-        last: int = conversation["last_seq"]
-        stored: int = conversation.get("stored_seq", last)
-        tokens = {wanted.query.token, max(wanted.first, key=len, default=wanted.query.token)}
-        blocks = await self._index.with_token(conversation_id, tokens, look)
-        again = {mark["seq"] for block in blocks for mark in block.get("changing", ())}
-        if wanted.first and conversation.get("edited"):
-            changed = await self._index.first_version_changed(conversation_id)
-            again.update(seq for block in changed for seq in block["changed"])
-        lines: list[Document] = []
-        for block in blocks:
-            current = block.get("version") == VERSION
-            for said in block.get("lines", ()):
-                if current and wanted.query.matches(said["words"]):
-                    lines.append(said)
-                elif not current and _has_all(said["words"], wanted):
-                    again.add(said["seq"])  # its words do not tell
-        lines = [said for said in lines if said["seq"] <= stored and said["seq"] not in again]
-        others = await self._store.range(conversation_id, stored, last) if last > stored else []
-        if looked := [message_id(conversation_id, seq) for seq in again if seq <= stored]:
-            others += await self._store.find_many(looked)
-        said_by_others, _ = await lines_of(others)
-        return lines + [said for said in said_by_others if wanted.query.matches(said["words"])]
+        return items
 
 
-def _has_all(words: list[str], wanted: Wanted) -> bool:
-    """In a line of the first version: by its words or by those of today."""
-    return wanted.query.matches(words) or (
-        bool(wanted.first) and all(any(word.startswith(first) for word in words) for first in wanted.first)
-    )
+def _fit(counts: Sequence[int]) -> int:
+    """How many of the last ones a page can look at together."""
+    fit = total = 0
+    for count in reversed(counts):
+        total += count
+        if total > BLOCKS_MAX:
+            break
+        fit += 1
+    return fit
 
 
 def _key(conversation: Document) -> str:
     return f"{conversation['created_at'].isoformat(timespec='milliseconds')} {conversation['_id']}"
+
+
+def _only(key: str) -> str:
+    """The bound above it and below all others."""
+    return f"{key} "

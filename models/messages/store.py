@@ -17,6 +17,7 @@ from models.messages.document import (
     adding,
     block_id,
     block_number,
+    number_of,
     place,
     sent_key,
     split_id,
@@ -201,8 +202,8 @@ class WordStore:
         found = await self._find({"look": {"$in": list(conversation_ids)}}, {"conversation_id": 1})
         return {block["conversation_id"] for block in found}
 
-    async def with_token(self, conversation_id: str, tokens: Iterable[str], look: bool) -> list[Document]:
-        """Blocks that have a token beginning with one of these, of any version; `look`: and those to look at anyway.
+    async def with_token(self, conversation_id: str, tokens: Iterable[str], look: bool) -> set[int]:
+        """Numbers of blocks, of any version, with a token that begins so; `look`: and of others to look at.
 
         The latter first: one that is rebuilt meanwhile has its new words before it is no longer one to look at.
         """
@@ -211,8 +212,12 @@ class WordStore:
             {"conversation_id": conversation_id, "words": self._database.array_range(token, token + "\U0010ffff")}
             for token in tokens
         ]
+        return {number_of(block["_id"]) for query in queries for block in await self._find(query, {"_id": 1})}
+
+    async def read(self, keys: Sequence[str]) -> list[Document]:
+        """Those of these blocks that are there, with what they say."""
         fields = {"version": 1, "lines": 1, "changing": 1, "changed": 1}
-        return list({block["_id"]: block for query in queries for block in await self._find(query, fields)}.values())
+        return await self._find({"_id": {"$in": list(keys)}}, fields)
 
     # Blocks of the first version: written by processes of before, and read until migration 1 has rebuilt them
 
@@ -221,10 +226,10 @@ class WordStore:
         found = await self._find({"_id": {"$in": list(keys)}}, {"lines.seq": 1, "changed": 1})
         return {block["_id"]: block for block in found}
 
-    async def first_version_changed(self, conversation_id: str) -> list[Document]:
-        """Blocks with messages that say something else by now."""
+    async def first_version_changed(self, conversation_id: str) -> set[int]:
+        """Numbers of blocks with messages that say something else by now."""
         query = {"conversation_id": conversation_id, "words": FIRST_CHANGED}
-        return await self._find(query, {"lines.seq": 1, "changed": 1})
+        return {number_of(block["_id"]) for block in await self._find(query, {"_id": 1})}
 
     async def remove(self, block: Document) -> bool:
         """False if someone has written to it since it was read."""

@@ -32,10 +32,12 @@ class TypingSignals:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self, context: Context, payload: contract.Typing) -> Empty:
-        await self._conversations.require_recent(context.user_id, payload.conversation_id)
+        conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)
         key, clock = (payload.conversation_id, context.user_id), time.monotonic()
         told, _ = self._active.get(key, (float("-inf"), 0.0))
         again = clock - told >= contract.REPEAT_MS / 1000
+        if again:
+            self._conversations.limits.telling(context.user_id, conversation, "signals")
         self._active[key] = (clock if again else told, clock + contract.EXPIRES_MS / 1000)
         if again:
             await self._publish(key, contract.EXPIRES_MS, context.origin)

@@ -40,6 +40,7 @@ FROZEN = {
     "conflict": (409, True), "rate_limited": (429, True), "too_many_connections": (429, False),
     "unavailable": (503, True), "timeout": (504, True), "internal_error": (500, True), "over_capacity": (503, True),
     "token_not_yet_valid": (401, True), "too_many_pending": (409, False),
+    "limit_reached": (409, False),
 }  # fmt: skip
 
 
