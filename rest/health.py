@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import math
-import time
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,7 +13,6 @@ from ops.addresses import shared_by_many
 from ops.health import SERVING, Health
 from rest.endpoint import Call, Rest, respond
 
-METRICS_KEPT_S = 1.0
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
@@ -25,7 +22,6 @@ class HealthRoutes:
     def __init__(self, health: Health, token: str | None) -> None:
         self._health = health
         self._token = token.encode() if token else None
-        self._metrics = (-math.inf, b"")
 
     def add_to(self, rest: Rest, app: web.Application) -> None:
         rest.add(system.LIVE, self.live)
@@ -50,13 +46,8 @@ class HealthRoutes:
         return respond(system.DETAILED, await self._health.detailed())
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Made at most once a second: it walks every connection's figures."""
         self._require_operator(request)
-        made_at, body = self._metrics
-        if time.monotonic() - made_at >= METRICS_KEPT_S:
-            body = generate_latest()
-            self._metrics = (time.monotonic(), body)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _require_operator(self, request: web.Request) -> None:
         if self._token is None:

@@ -1,4 +1,4 @@
-"""`python -m bench.siege [--seconds 8] [--only pings,connects] [--files 1024]`: a table in Markdown.
+"""`python -m bench.siege [--seconds 8] [--only pings,connects [--together]] [--files 1024]`: a table in Markdown.
 
 A server with the limits of production, on core 0. Honest people send a message each third of a
 second, and every second one logs in and one connects; the attackers, with less priority than they, are on core 1 with
@@ -15,7 +15,7 @@ import resource
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,15 +29,18 @@ PRODUCTION = {
     "RATE_LIMIT_SCALE": "1", "BCRYPT_ROUNDS": "10", "MAX_CONNECTIONS_PER_USER": "20",
 }  # fmt: skip
 SPECIAL = {"search": {"RATE_LIMIT_SCALE": "10"}}  # as much as production allows, for the messages to be written in time
+QUIET_MAX_S = 10.0
 LONG_MESSAGES = 3_000
 LONG_TEXT = "The container price we agreed upon in March holds. " * 80
 AT_ONCE = 20
 
 
 @contextmanager
-def attacked(target: Target, name: str, token: str, mbit: float, count: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.siege.attacks", name, target.url, token, str(mbit)]
-    attackers = [subprocess.Popen(command) for _ in range(count)]
+def attacked(target: Target, names: Sequence[str], token: str, mbit: float, count: int) -> Iterator[None]:
+    module = [sys.executable, "-m", "bench.siege.attacks"]
+    attackers = [
+        subprocess.Popen([*module, name, target.url, token, str(mbit)]) for name in names for _ in range(count)
+    ]
     try:
         yield
     finally:
@@ -50,12 +53,12 @@ def rss_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1_048_576
 
 
-async def _prepare(url: str, name: str) -> str:
+async def _prepare(url: str, names: Sequence[str]) -> str:
     """The attacker's token."""
     async with Rest(url) as rest:
         await rest.register_or_login(VICTIM, PASSWORD, "Victim")
         eve = await rest.register(f"eve.{secrets.token_hex(4)}@siege.example", PASSWORD, "Eve")
-        if name == "search":
+        if "search" in names:
             await _fill(rest, Person(rest, eve))
         return eve.access_token
 
@@ -72,15 +75,15 @@ async def _fill(rest: Rest, eve: Person) -> None:
     await eve.close()
 
 
-def measure(name: str, seconds: float) -> Iterator[str]:
-    for how, mbit, count in HOW:
-        with parley(**{**PRODUCTION, **SPECIAL.get(name, {})}) as target:
-            token = asyncio.run(_prepare(target.url, name))
-            quiet = asyncio.run(spend_time(target.url, seconds))
+def measure(names: Sequence[str], seconds: float) -> Iterator[str]:
+    for how, mbit, count in HOW if len(names) == 1 else HOW[:1]:
+        with parley(**{**PRODUCTION, **SPECIAL.get(names[0], {})}) as target:
+            token = asyncio.run(_prepare(target.url, names))
+            quiet = asyncio.run(spend_time(target.url, min(seconds, QUIET_MAX_S)))
             before = rss_mib(target.pid)
-            with attacked(target, name, token, mbit, count):
+            with attacked(target, names, token, mbit, count):
                 besieged = asyncio.run(spend_time(target.url, seconds))
-            cells = [ATTACKS[name].what, how]
+            cells = [", ".join(ATTACKS[name].what for name in names), how]
             for kind in ("sends", "logins", "connects"):
                 for share in (0.5, 0.99):
                     calm, now = (Waits.quantile(getattr(each, kind), share) for each in (quiet, besieged))
@@ -93,6 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.siege", description=__doc__)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--only", default=",".join(ATTACKS))
+    parser.add_argument("--together", action="store_true", help="all of them at the same time, each with 10 Mbit/s")
     parser.add_argument("--files", type=int, default=0)
     options = parser.parse_args()
     prepare_this_process()
@@ -102,8 +106,9 @@ def main() -> int:
     columns = ["attack", "how", *[f"{kind} {share}" for kind in kinds for share in ("p50", "p99")], "refused", "memory"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     try:
-        for name in options.only.split(","):
-            for row in measure(name, options.seconds):
+        names = options.only.split(",")
+        for together in [names] if options.together else [[name] for name in names]:
+            for row in measure(together, options.seconds):
                 print(f"| {row} |", flush=True)
     except (BenchError, CommandError, ConnectionDroppedError) as error:
         print(f"stopped: {error}", file=sys.stderr)

@@ -188,7 +188,7 @@ def counted_at(redis_cluster: RedisCluster, address: str) -> tuple[int, str]:
 async def test_limits_are_counted_together_before_a_failover_and_after(
     tmp_path: Path, mongo_url: str, redis_cluster: RedisCluster, scene: Scene
 ) -> None:
-    limited = {"RATE_LIMIT_SCALE": "0.02", "TRUSTED_PROXIES": "1"}
+    limited = {"RATE_LIMIT_SCALE": "0.035", "TRUSTED_PROXIES": "1"}
     counted = ["invalid_credentials", "invalid_credentials", "rate_limited"]
     with two_processes(tmp_path, mongo_url, redis_cluster.url, **limited) as (a, b):
         async with http(a.url) as first, http(b.url) as second:

@@ -116,10 +116,13 @@ async def test_a_client_cannot_choose_its_address(crowd: Crowd) -> None:
 
 
 async def test_limits_of_size(cluster: Cluster) -> None:
-    async with aiohttp.ClientSession() as http:
-        url = f"{cluster.url}/api/v1/auth/login"
+    crowd = Crowd(cluster.url)
+    member = {"Authorization": f"Bearer {(await crowd.account()).access_token}"}
+    await crowd.close()
+    async with aiohttp.ClientSession(headers=member) as http:
+        url = f"{cluster.url}/api/v1/auth/password/change"
         for size, status in ((server.BODY_BYTES_MAX, 422), (server.BODY_BYTES_MAX + 1, 413)):
-            body = json.dumps({"email": "a@example.test", "password": "x" * size})
+            body = json.dumps({"current_password": "x", "new_password": "x" * size})
             body = body.replace("x" * (len(body) - size), "", 1)
             async with http.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
                 assert (len(body), response.status) == (size, status)

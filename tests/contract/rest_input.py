@@ -46,6 +46,9 @@ REST_EXAMPLES: dict[tuple[str, str], Callable[[Stage], Json]] = {
     ("POST", "/api/v1/admin/users/{user_id}/risk/apply"): lambda s: {
         "user_id": s.ada_id, "suggested_limit": 1, "currency": "USD",
     },
+    ("PUT", "/api/v1/admin/users/{user_id}/disabled"): lambda s: {
+        "user_id": s.ada_id, "disabled": False, "reason": "It was a mistake",
+    },
     ("PUT", "/api/v1/admin/users/{user_id}/credit-limit"): lambda s: {
         "user_id": s.ada_id, "amount": 1_000, "currency": "USD", "reason": "A good customer",
     },

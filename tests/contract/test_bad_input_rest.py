@@ -14,6 +14,7 @@ import pytest_asyncio
 from contract.catalogue import ENDPOINTS
 from contract.registry import Endpoint
 from contract.types import Empty
+from rest.endpoint import STRANGER_BODY_MAX
 from server import BODY_BYTES_MAX
 from tests.contract.bad_input import Bad, bad_values, brief
 from tests.contract.rest_input import REST_EXAMPLES, check, example, send, split, those
@@ -51,6 +52,7 @@ async def test_every_endpoint_has_a_valid_example(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"{", b"nonsense", b'{"a":1}}', b"{'a': 1}", b'{"a": NaN}', b"\xff\xfe", b'{"text": "\xff"}',
+     b"[" * 10_000, b'{"text":' * 2_000,
      b"[" * 100_000, b'{"text":' * 20_000],
     ids=brief,
 )  # fmt: skip
@@ -58,7 +60,9 @@ async def test_invalid_json(stage: Stage, call: Http, key: tuple[str, str], body
     endpoint = ENDPOINTS[key]
     path, _ = split(endpoint, example(endpoint, stage))
     token = stage.token if endpoint.auth else ""
-    check(await call(endpoint.method, path, token=token, data=body, headers=JSON), endpoint, "malformed_json")
+    too_long = not endpoint.auth and len(body) > STRANGER_BODY_MAX
+    code = "payload_too_large" if too_long else "malformed_json"
+    check(await call(endpoint.method, path, token=token, data=body, headers=JSON), endpoint, code)
 
 
 @with_body

@@ -38,21 +38,6 @@ async def test_what_load_balancers_ask_is_for_everyone(settings: Settings, mongo
             assert (await call("GET", path, headers={"X-Forwarded-For": "10.0.0.1"})).status == 200
 
 
-async def test_metrics_are_made_once_a_second_at_most(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[bytes] = []
-
-    def generate() -> bytes:
-        made.append(b"parley 1\n")
-        return made[-1]
-
-    monkeypatch.setattr("rest.health.generate_latest", generate)
-    monkeypatch.setattr("rest.health.METRICS_KEPT_S", 3_600.0)
-    async with http(url) as call:
-        for _ in range(20):
-            assert (await call("GET", "/metrics")).body == "parley 1\n"
-    assert len(made) == 1
-
-
 @pytest.mark.parametrize("token", ["short", "with a blank in the middle", "x" * 257])
 def test_a_token_that_is_none(token: str) -> None:
     with pytest.raises(SettingsError, match="OPERATORS_TOKEN"):
