@@ -144,7 +144,7 @@ class Domain:
         self.payments = Payments(PaymentStore(database), database, self.ledger, self.jobs, providers, publisher)
         settlement = Settlement(self.ledger, publisher)
         offers = OfferStore(database)
-        self.rules = Rules(RuleStore(database), database)
+        self.rules = Rules(RuleStore(database), self.users, database)
         steps = Steps(offers, database, self.conversations, self.messages, settlement, self.rules, self.jobs)
         self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, self.rules, publisher)
         self.typing = TypingSignals(self.conversations, publisher)

@@ -161,7 +161,7 @@ class Server:
         chat_routes.add_notifications(rest, domain.notifications)
         offer_routes.add_offers(rest, domain.offers, domain.rules)
         add_finance(rest, domain.finance, domain.payments, domain.corrections, domain.reports)
-        HealthRoutes(self.health, self.settings.operators_token).add_to(rest, app)
+        HealthRoutes(self.health, settings.operators_token, settings.production).add_to(rest, app)
         seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
         add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs, domain.users)
         cross_origin.add_routes(app, rest.routes)

@@ -95,6 +95,10 @@ class Looking:
                 found |= self._unwatch(connection, user_id)
         return found
 
+    def is_watched(self, user_id: str) -> bool:
+        """Somebody here sees this user's presence."""
+        return self._rooms.anyone_in("/presence", [presence_room(user_id)])
+
     def _unwatch(self, connection: Connection, user_id: str) -> bool:
         sid = connection.sids.get("/presence")
         return sid is not None and self._rooms.leave(sid, presence_room(user_id), "/presence")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from handlers.looking import Looking
 from models.conversations.actions import Conversations
@@ -39,19 +40,15 @@ class Rechecking:
         self._conversations = conversations
         self._departures = departures
         self._looking = looking
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._look_forever(), name="rechecking")
+        """Each by itself: many departures at once must not make log-ins wait."""
+        for look in (self._end_dead_sessions, self._follow_departures):
+            self._tasks.append(asyncio.create_task(_for_ever(look), name="rechecking"))
 
     async def stop(self) -> None:
-        await end(self._task)
-
-    async def look(self) -> None:
-        """One round."""
-        await self._end_dead_sessions()
-        for departure in await self._departures.lately():
-            await self._follow(departure)
+        await end(*self._tasks)
 
     async def _end_dead_sessions(self) -> None:
         session_ids = self._connections.session_ids
@@ -60,6 +57,11 @@ class Rechecking:
                 if self._connections.of_session(session_id):
                     RECHECKS_LATE.labels("session").inc()
                     await self._connections.end_session(session_id, "revoked")
+
+    async def _follow_departures(self) -> None:
+        for departure in await self._departures.lately():
+            if any(self._connections.of_user(one) or self._looking.is_watched(one) for one in departure.user_ids):
+                await self._follow(departure)
 
     async def _follow(self, departure: Departure) -> None:
         document = await self._conversations.find_stored(departure.conversation_id)
@@ -71,10 +73,11 @@ class Rechecking:
         if gone:
             self._departures.done(departure)
 
-    async def _look_forever(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                await self.look()
-            except Exception as error:  # the next round asks again
-                log.warning("rights of live connections were not looked at: %r", error)
+
+async def _for_ever(look: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        try:
+            await look()
+        except Exception as error:  # the next round asks again
+            log.warning("rights of live connections were not looked at: %r", error)

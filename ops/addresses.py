@@ -20,8 +20,16 @@ def client_ip(request: web.BaseRequest, trusted_proxies: int) -> str | None:
         written = ",".join(request.headers.getall("X-Forwarded-For", ()))
         chain = [part.strip() for part in written.split(",") if part.strip()]
         if len(chain) >= trusted_proxies:
-            return chain[-trusted_proxies][:64]
+            return _without_port(chain[-trusted_proxies][:64])
     return request.remote
+
+
+def _without_port(address: str) -> str:
+    """Some proxies write `1.2.3.4:5678` or `[2001:db8::1]:5678`."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, colon, port = address.partition(":")
+    return host if colon and port.isdecimal() else address
 
 
 _THIS_MACHINE = ("127.0.0.1", "::1")

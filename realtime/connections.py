@@ -150,20 +150,15 @@ class Connections:
         member.session.owner = None
         del self._all[connection.number]
         self._due.get(connection.due, _NOBODY).discard(connection)
-        for index, key in (
-            (self._by_user, connection.identity.user_id),
-            (self._by_session, connection.identity.session_id),
-        ):
-            index[key].discard(connection)
-            if not index[key]:
-                del index[key]
+        _take_out(self._by_user, connection.identity.user_id, connection)
+        _take_out(self._by_session, connection.identity.session_id, connection)
         for hook in self.closed:
             hook(connection)
 
     def renew(self, connection: Connection, identity: Identity) -> None:
         """Puts a newer login of the same user in place."""
         if identity.session_id != connection.identity.session_id:
-            self._by_session[connection.identity.session_id].discard(connection)
+            _take_out(self._by_session, connection.identity.session_id, connection)
             self._by_session[identity.session_id].add(connection)
         connection.identity = identity
         connection.expiring_told = False
@@ -225,3 +220,10 @@ class Connections:
     async def _tell(self, connection: Connection, event: str, payload: Any) -> None:
         for namespace, sid in list(connection.sids.items()):
             await self._publisher.publish(EVENTS[namespace, event], [sid], payload, local=True)
+
+
+def _take_out(index: dict[str, set[Connection]], key: str, connection: Connection) -> None:
+    """The last one takes its key along."""
+    index[key].discard(connection)
+    if not index[key]:
+        del index[key]

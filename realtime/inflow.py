@@ -12,13 +12,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp._websocket.reader import WebSocketDataQueue
-from aiohttp.http_websocket import WebSocketReader
+from aiohttp.http_websocket import WebSocketReader, WSMsgType
 
 from realtime.pace import PACKET_BYTES, TURN_PACKETS
 
 if TYPE_CHECKING:
     from realtime.websocket import WebSocketLink
 
+TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 PIECE_BYTES = 1_024
 TURN_BYTES = 16_384
 
@@ -86,7 +87,10 @@ class Inflow(WebSocketDataQueue):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         self.packets += 1
-        self._link.message_received(data[0], data[1])
+        kind = data[0]
+        if kind is TEXT or kind is BINARY:  # pings come between the frames of a message
+            self._half_bytes = 0
+        self._link.message_received(kind, data[1])
 
     def feed_eof(self) -> None:
         pass
@@ -99,13 +103,11 @@ class Inflow(WebSocketDataQueue):
     def _read(self, piece: bytes) -> float:
         """Seconds to rest after it."""
         self.packets = 0
+        self._half_bytes += len(piece)
         self._reader.feed_data(piece)
         link = self._link
         link.piece_read()
-        if self.packets:
-            self._half_bytes = 0
-        else:
-            self._half_bytes += len(piece)
+        if self._half_bytes > PIECE_BYTES:
             link.listener.behind(self._half_bytes)
         return link.listener.spend(self.packets + len(piece) / PACKET_BYTES)
 

@@ -112,6 +112,8 @@ class Rest:
                     "rate_limited", tier=endpoint.limit, ip=client.ip, user_id=identity.user_id if identity else None
                 )
                 raise ParleyError("rate_limited", retry_after_ms=verdict.retry_after_ms)
+        if identity is not None:
+            self._strangers.went(request.protocol)
         return Call(request, await parse(endpoint, request), client, identity)
 
     async def _identify(self, endpoint: Endpoint, request: web.Request) -> Identity:
@@ -130,7 +132,6 @@ class Rest:
                 audit.record("csrf_refused", user_id=identity.user_id)
                 raise ParleyError("csrf_failed")
         await self._sessions.require_live(identity.session_id)
-        self._strangers.went(request.protocol)
         return identity
 
 

@@ -17,10 +17,12 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
 class HealthRoutes:
-    """`token` is OPERATORS_TOKEN; without one, details and metrics are for this machine only."""
+    """`token` is OPERATORS_TOKEN. Without one, details and metrics are for this machine only, and in production for
+    nobody: a proxy may stand here that says nothing of those behind it."""
 
-    def __init__(self, health: Health, token: str | None) -> None:
+    def __init__(self, health: Health, token: str | None, production: bool) -> None:
         self._health = health
+        self._local = not production
         self._token = token.encode() if token else None
 
     def add_to(self, rest: Rest, app: web.Application) -> None:
@@ -51,9 +53,9 @@ class HealthRoutes:
 
     def _require_operator(self, request: web.Request) -> None:
         if self._token is None:
-            if _is_local(request):
+            if self._local and _is_local(request):
                 return
-            raise ParleyError("forbidden", "This is for operators: from the machine itself, or with OPERATORS_TOKEN.")
+            raise ParleyError("forbidden", "This is for operators, with OPERATORS_TOKEN.")
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
             raise ParleyError("unauthenticated", "This is for operators: send Authorization: Bearer OPERATORS_TOKEN.")

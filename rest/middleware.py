@@ -148,9 +148,9 @@ class Surroundings:
         address = share_of(client_ip(request, self._trusted_proxies))
         await self._turns.take(address)
         response = await handler(request)
+        self._strangers.answered(request.protocol)
         if response.status in REFUSED and (wait_s := self._refusals.note(address)) > 0:
             await asyncio.sleep(min(wait_s, REFUSED_WAIT_S))
-        self._strangers.answered(request.protocol)
         elapsed = time.perf_counter() - started
         route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"
         if not response.prepared:

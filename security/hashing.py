@@ -1,8 +1,8 @@
 """Who hashes a password next. bcrypt takes a quarter of a second of a core, and few threads do it.
 
-What waits is bounded, and callers take turns by address: one that sends a thousand log-ins waits for its own. Those
-who are known, whose log-ins are few, have a thread of their own and go before strangers in the other. Over the bound
-the address that has most waiting loses its last; work whose caller has gone is dropped when its turn comes.
+What waits is bounded, and callers take turns: strangers by address, so that one that sends a thousand log-ins waits for
+its own, and the owners of accounts by account, for whom there is a thread of their own. Over the bound the one who has
+most waiting loses the last; work whose caller has gone is dropped when its turn comes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ops.metrics import HASHES, HASHES_WAITING
 
 WAITING_MAX = 64
 WAITING_PER_ADDRESS = 32
+WAITING_PER_ACCOUNT = 4
 FIRST_GUESS_S = 0.25  # how long a hash takes, until one was measured
 SMOOTHING = 0.2
 NICE, NICE_TO_ALL = 10, 19
@@ -41,48 +42,52 @@ class Caller(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Job:
+    """`whose`: by what it takes its turns."""
+
     future: asyncio.Future[Any]
     caller: Caller
     work: Callable[[], Any]
+    whose: str
 
 
 class _Line:
-    """Jobs by address; the addresses in the order of their turns."""
+    """Jobs by whose they are, in the order of their turns; of each so many at most."""
 
-    def __init__(self) -> None:
-        self._by_address: dict[str, deque[_Job]] = {}
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._jobs: dict[str, deque[_Job]] = {}
         self.length = 0
 
-    def of(self, address: str) -> int:
-        return len(self._by_address.get(address, ()))
+    def of(self, whose: str) -> int:
+        return len(self._jobs.get(whose, ()))
 
     def add(self, job: _Job) -> None:
-        self._by_address.setdefault(job.caller.address, deque()).append(job)
+        self._jobs.setdefault(job.whose, deque()).append(job)
         self.length += 1
 
     def next(self) -> _Job:
-        address = next(iter(self._by_address))
-        jobs = self._by_address.pop(address)
+        whose = next(iter(self._jobs))
+        jobs = self._jobs.pop(whose)
         job = jobs.popleft()
         if jobs:
-            self._by_address[address] = jobs  # behind all others
+            self._jobs[whose] = jobs  # behind all others
         self.length -= 1
         return job
 
     def longest(self) -> str:
-        return max(self._by_address, key=self.of)
+        return max(self._jobs, key=self.of)
 
-    def drop_last(self, address: str) -> _Job:
-        jobs = self._by_address[address]
+    def drop_last(self, whose: str) -> _Job:
+        jobs = self._jobs[whose]
         job = jobs.pop()
         if not jobs:
-            del self._by_address[address]
+            del self._jobs[whose]
         self.length -= 1
         return job
 
 
 class _Thread:
-    """One thread for hashing, which gives way to others by so much. `reserved`: it is for the known only."""
+    """One thread for hashing, which gives way to others by so much. `reserved`: it is for owners only."""
 
     def __init__(self, nice: int, reserved: bool) -> None:
         self.pool = ThreadPoolExecutor(1, "bcrypt", initializer=partial(_give_way, nice))
@@ -98,13 +103,16 @@ def _give_way(nice: int) -> None:
 
 
 class HashQueue:
-    """Two threads, one of them for the known (without `reserved` only the other). Raises over_capacity for what there
-    is no room for."""
+    """Two threads, one of them for owners; without `reserved` only the other.
+
+    Raises over_capacity for what there is no room for.
+    """
 
     def __init__(self, reserved: bool = True) -> None:
         self._threads = [_Thread(NICE, reserved=True)] if reserved else []
         self._threads.append(_Thread(NICE_TO_ALL, reserved=False))
-        self._known, self._strangers = _Line(), _Line()
+        self._known, self._strangers = _Line(WAITING_PER_ACCOUNT), _Line(WAITING_PER_ADDRESS)
+        self._strangers_turn = False
         self._seconds = FIRST_GUESS_S
         HASHES_WAITING.set_function(lambda: self.waiting)
 
@@ -112,22 +120,23 @@ class HashQueue:
     def waiting(self) -> int:
         return self._known.length + self._strangers.length
 
-    async def run(self, caller: Caller, work: Callable[[], Any], known: bool = False) -> Any:
-        line = self._known if known else self._strangers
-        self._make_room(line, caller.address)
-        job = _Job(asyncio.get_running_loop().create_future(), caller, work)
+    async def run(self, caller: Caller, work: Callable[[], Any], owner: str | None = None) -> Any:
+        """`owner`: of which account the caller is the owner, as far as one can tell; None for a stranger."""
+        line, whose = (self._strangers, caller.address) if owner is None else (self._known, owner)
+        self._make_room(line, whose)
+        job = _Job(asyncio.get_running_loop().create_future(), caller, work, whose)
         line.add(job)
         self._begin()
         return await job.future
 
-    def _make_room(self, line: _Line, address: str) -> None:
-        """So that one more of this address may wait."""
-        if line.of(address) >= WAITING_PER_ADDRESS:
+    def _make_room(self, line: _Line, whose: str) -> None:
+        """So that one more of these may wait."""
+        if line.of(whose) >= line.most:
             raise self._full()
         if line.length < WAITING_MAX:
             return
         longest = line.longest()
-        if line.of(longest) <= line.of(address) + 1:
+        if line.of(longest) <= line.of(whose) + 1:
             raise self._full()
         line.drop_last(longest).future.set_exception(self._full())
 
@@ -144,8 +153,14 @@ class HashQueue:
                 hashing.add_done_callback(partial(self._done, thread, job, time.monotonic()))
 
     def _next(self, thread: _Thread) -> _Job | None:
+        """The thread for all takes from both lines in turn: who has an account of their own is not before everybody."""
         while self._known.length or (self._strangers.length and not thread.reserved):
-            job = (self._known if self._known.length else self._strangers).next()
+            line = self._known
+            if not thread.reserved:
+                self._strangers_turn = not self._strangers_turn
+                lines = (self._strangers, self._known) if self._strangers_turn else (self._known, self._strangers)
+                line = next(one for one in lines if one.length)
+            job = line.next()
             if job.future.done():  # whoever asked was cancelled
                 continue
             if not job.caller.gone():

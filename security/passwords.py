@@ -49,19 +49,19 @@ class Passwords:
         text = unicodedata.normalize("NFKC", password)
         return base64.b64encode(hmac.digest(self._pepper, text.encode(), "sha256"))
 
-    async def hash(self, password: str, caller: Caller) -> str:
+    async def hash(self, password: str, caller: Caller, owner: str | None = None) -> str:
         """Raises over_capacity, see `security.hashing`."""
         salt = bcrypt.gensalt(self._rounds)
-        hashed: bytes = await self._queue.run(caller, partial(bcrypt.hashpw, self.prehash(password), salt))
+        hashed: bytes = await self._queue.run(caller, partial(bcrypt.hashpw, self.prehash(password), salt), owner)
         return hashed.decode()
 
-    async def verify(self, password: str, hashed: str | None, caller: Caller, known: bool = False) -> bool:
+    async def verify(self, password: str, hashed: str | None, caller: Caller, owner: str | None = None) -> bool:
         """False for a wrong password, and, after as long, for an account that does not exist (`hashed` None).
 
-        `known`: the caller is probably the account's owner. Raises over_capacity.
+        `owner`: of which account the caller is probably the owner. Raises over_capacity.
         """
         target = hashed.encode() if hashed else self._decoy
-        right = await self._queue.run(caller, partial(bcrypt.checkpw, self.prehash(password), target), known)
+        right = await self._queue.run(caller, partial(bcrypt.checkpw, self.prehash(password), target), owner)
         return bool(right) and hashed is not None
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ from storage.mongo import Document
 
 _FASTER = ("offer_version_stale", "offer_closed", "offer_expired", "offer_not_your_turn")
 # Stays open, and is left to people.
-_UNABLE = ("credit_limit_exceeded", "not_a_participant")
+_UNABLE = ("amount_exceeded", "credit_limit_exceeded", "not_a_participant")
 WHOLE_AT_ONCE = 25  # offers read with their histories: 6 MiB at most
 # Longer than any client_id that a client may send, so that nobody can be there before.
 BY_ITSELF = "a step that was taken by itself, and by nobody's device:".ljust(64, ".")

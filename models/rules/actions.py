@@ -14,13 +14,15 @@ from models.context import Context, now
 from models.rules.decision import Decision, decide
 from models.rules.document import rule_id, to_rule
 from models.rules.store import RuleStore
+from models.users.actions import Users
 from ops import audit
 from storage.mongo import Database, Document, Transaction
 
 
 class Rules:
-    def __init__(self, store: RuleStore, database: Database) -> None:
+    def __init__(self, store: RuleStore, users: Users, database: Database) -> None:
         self._store = store
+        self._users = users
         self._database = database
 
     async def list_mine(self, context: Context, payload: Empty) -> contract.RuleList:
@@ -68,7 +70,9 @@ class Rules:
         return await self._store.any_enabled(seller_id, session)
 
     async def decide(self, offer: Document) -> Sequence[Decision]:
-        """What the seller's rules say of the offer, see `models.rules.decision`."""
+        """What the seller's rules say of the offer, see `models.rules.decision`; nothing, if the account is closed."""
+        if await self._users.disabled_among([offer["seller_id"]]):
+            return []
         return decide(offer, await self._store.of_seller(offer["seller_id"]))
 
 

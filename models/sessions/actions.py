@@ -62,9 +62,9 @@ class Sessions:
         await self._store.insert(
             {
                 "_id": session_id, "user_id": user_id, "device": msgspec.to_builtins(device or Device()),
-                "ip": client.ip, "user_agent": client.user_agent, "credentials": credentials, "created_at": at,
-                "last_used_at": at, "expires_at": at + self._ttl, "revoked_at": None, "spent_hashes": [],
-                "refresh_hash": security_tokens.refresh_hash(refresh_token),
+                "ip": client.ip, "network": client.address, "user_agent": client.user_agent, "credentials": credentials,
+                "created_at": at, "last_used_at": at, "expires_at": at + self._ttl, "revoked_at": None,
+                "spent_hashes": [], "refresh_hash": security_tokens.refresh_hash(refresh_token),
             }
         )  # fmt: skip
         live = await self._store.live_of(user_id, at)
@@ -72,9 +72,13 @@ class Sessions:
             await self._end(old, "revoked")
         return LiveSession(session_id, user_id, refresh_token, credentials)
 
-    async def knows(self, user_id: str, device_id: str | None, ip: str | None) -> tuple[bool, bool]:
-        """Whether this user has a log-in, or had one lately, from this device, and from this address."""
-        return await self._store.knows(user_id, device_id, ip)
+    async def knows(self, user_id: str, device_id: str | None, network: str) -> tuple[bool, bool]:
+        """Whether this user has a log-in, or had one in the last week, from this device, and from this network."""
+        return await self._store.knows(user_id, device_id, network)
+
+    async def credentials(self, session_id: str) -> int:
+        document = await self._store.find(session_id)
+        return credentials_of(document) if document is not None else -1
 
     def tokens_for(self, session: LiveSession, role: str) -> Tokens:
         return Tokens(
@@ -111,7 +115,10 @@ class Sessions:
         at = now()
         if document["expires_at"] <= at:
             raise ParleyError("token_expired", "The session has expired; log in again.")
-        fields = {"last_used_at": at, "expires_at": at + self._ttl, "ip": client.ip, "user_agent": client.user_agent}
+        fields = {
+            "last_used_at": at, "expires_at": at + self._ttl, "ip": client.ip,
+            "network": client.address, "user_agent": client.user_agent,
+        }  # fmt: skip
         if not await self._store.rotate(session_id, given, security_tokens.refresh_hash(successors[0]), fields):
             # Someone else traded the same token between our read and our write.
             return await self._repeated(await self._store.find(session_id) or document, given, successors)

@@ -26,10 +26,10 @@ class SessionStore:
         found: list[Document] = await self._sessions.find(query).to_list(None)
         return sorted(found, key=lambda session: session["created_at"], reverse=True)
 
-    async def knows(self, user_id: str, device_id: str | None, ip: str | None) -> tuple[bool, bool]:
-        """Whether this user has a log-in, or had one lately, from this device, and from this address."""
+    async def knows(self, user_id: str, device_id: str | None, network: str) -> tuple[bool, bool]:
+        """Whether there is a log-in of this user, ended ones that are kept included, from this device, and network."""
         found = []
-        for field, value in (("device.id", device_id), ("ip", ip)):
+        for field, value in (("device.id", device_id), ("network", network)):
             query = {"user_id": user_id, field: value}
             found.append(value is not None and await self._sessions.find_one(query, {"_id": 1}) is not None)
         return found[0], found[1]
@@ -61,6 +61,7 @@ class SessionStore:
         return len(found)
 
     async def revoke(self, session_id: str, at: datetime) -> bool:
-        """False when it was revoked already."""
-        result = await self._sessions.update_one({"_id": session_id, "revoked_at": None}, {"$set": {"revoked_at": at}})
+        """False when it was revoked already. It is kept as long as one that expired now."""
+        change = {"$set": {"revoked_at": at, "expires_at": at}}
+        result = await self._sessions.update_one({"_id": session_id, "revoked_at": None}, change)
         return bool(result.modified_count)

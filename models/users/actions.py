@@ -70,7 +70,7 @@ class Users:
         self._attempts.refuse_early(account, asker, now())
         document = await self._store.find_by_email(key)
         # What is asked for an account is asked as well where there is none: the two take as long.
-        device, address = await self._sessions.knows(document["_id"] if document else "", device_id, client.ip)
+        device, address = await self._sessions.knows(document["_id"] if document else "", device_id, client.address)
         lane = lane_of("device", device_id, True) if device else lane_of("address", client.address, address)
         try:
             await self._verify(document, account, lane, payload.password, client)
@@ -95,7 +95,7 @@ class Users:
             raise
         hashed = document["password_hash"] if document else None
         try:
-            right = await self._passwords.verify(password, hashed, client, lane.known)
+            right = await self._passwords.verify(password, hashed, client, account if lane.known else None)
         except ParleyError:
             await self._attempts.forgive(account, lane, now(), whole_lane=False)
             raise
@@ -119,7 +119,9 @@ class Users:
         if document is None or document["disabled"]:
             await self._sessions.end(session, "disabled")
             raise ParleyError("forbidden", "This account is disabled.")
-        if session.credentials < credentials_of(document):
+        # The session as it is: one that is kept over a change of the password gets its number just before.
+        current = credentials_of(document)
+        if session.credentials < current and await self._sessions.credentials(session.id) < current:
             await self._sessions.end(session, "password_changed")
             raise ParleyError(outdated)
         return document
@@ -147,7 +149,7 @@ class Users:
         lane = lane_of("session", context.session_id, known=True)
         await self._verify(document, account_key(document["email_key"]), lane, payload.current_password, client)
         check_strength(payload.new_password, document["email"])
-        hashed = await self._passwords.hash(payload.new_password, client)
+        hashed = await self._passwords.hash(payload.new_password, client, context.user_id)
         credentials = credentials_of(document) + 1
         await self._sessions.keep(context.session_id, credentials)
         fields = {"password_hash": hashed, "credentials": credentials, "updated_at": now()}

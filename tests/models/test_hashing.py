@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.errors import ParleyError
-from security.hashing import WAITING_MAX, WAITING_PER_ADDRESS, HashQueue
+from security.hashing import WAITING_MAX, WAITING_PER_ACCOUNT, WAITING_PER_ADDRESS, HashQueue
 from tests.support import PATIENCE_S, until
 
 
@@ -35,12 +35,12 @@ class Hall:
         await until(lambda: self.queue.waiting == 0 and self.queue._threads[-1].busy)
         return task
 
-    def ask(self, caller: Caller, name: str, known: bool = False) -> asyncio.Task[None]:
+    def ask(self, caller: Caller, name: str, owner: str | None = None) -> asyncio.Task[None]:
         def work() -> None:
             self._door.wait(PATIENCE_S)
             self.order.append(name)
 
-        return asyncio.create_task(self.queue.run(caller, work, known))
+        return asyncio.create_task(self.queue.run(caller, work, owner))
 
     def open(self) -> None:
         self._door.set()
@@ -54,16 +54,16 @@ def hall() -> Iterator[Hall]:
     made.queue.close()
 
 
-async def test_addresses_take_turns_and_the_known_go_first(hall: Hall) -> None:
+async def test_addresses_take_turns_and_owners_every_second_one(hall: Hall) -> None:
     tasks = [await hall.close()]
     for caller, names in ((Caller("many"), "abcde"), (Caller("few"), "xy")):
         tasks += [hall.ask(caller, name) for name in names]
     await asyncio.sleep(0)
-    tasks += [hall.ask(Caller("owner"), "owner", known=True)]
-    await until(lambda: hall.queue.waiting == 8)
+    tasks += [hall.ask(Caller("owner"), f"owner {number}", "u_1") for number in range(2)]
+    await until(lambda: hall.queue.waiting == 9)
     hall.open()
     await asyncio.gather(*tasks)
-    assert hall.order == ["first", "owner", "a", "x", "b", "y", "c", "d", "e"]
+    assert hall.order == ["first", "owner 0", "a", "owner 1", "x", "b", "y", "c", "d", "e"]
 
 
 async def test_one_address_cannot_fill_it(hall: Hall) -> None:
@@ -78,6 +78,18 @@ async def test_one_address_cannot_fill_it(hall: Hall) -> None:
     hall.open()
     await asyncio.gather(first, honest, *[task for task in asked if not task.done()])
     assert hall.order[:3] == ["first", "0", "honest"]
+
+
+async def test_an_account_is_not_in_the_way_of_others(hall: Hall) -> None:
+    """Who guesses with an account of their own, from wherever, waits for that account's turn."""
+    first = await hall.close()
+    hostile = [hall.ask(Caller(f"10.0.0.{number}"), f"{number}", "u_hostile") for number in range(20)]
+    await until(lambda: sum(task.done() for task in hostile) == 20 - WAITING_PER_ACCOUNT)
+    owner = hall.ask(Caller("home"), "owner", "u_1")
+    await until(lambda: hall.queue.waiting == WAITING_PER_ACCOUNT + 1)
+    hall.open()
+    await asyncio.gather(first, owner, *hostile, return_exceptions=True)
+    assert hall.order[:3] == ["first", "0", "owner"]
 
 
 async def test_when_it_is_full_who_has_most_waiting_gives_way(hall: Hall) -> None:
@@ -107,12 +119,12 @@ async def test_what_nobody_waits_for_is_not_hashed(hall: Hall) -> None:
     assert isinstance(gone.exception(), ParleyError)
 
 
-async def test_the_known_do_not_wait_for_strangers() -> None:
+async def test_owners_do_not_wait_for_strangers() -> None:
     queue, door = HashQueue(), threading.Event()
     stranger = asyncio.create_task(queue.run(Caller("stranger"), lambda: door.wait(PATIENCE_S)))
     await until(lambda: queue._threads[-1].busy)
     another = asyncio.create_task(queue.run(Caller("another"), lambda: None))
-    assert await queue.run(Caller("owner"), lambda: "hashed", known=True) == "hashed"
+    assert await queue.run(Caller("owner"), lambda: "hashed", "u_1") == "hashed"
     assert not another.done()
     door.set()
     await asyncio.gather(stranger, another)

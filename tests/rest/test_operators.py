@@ -32,6 +32,14 @@ async def test_with_a_token_from_everywhere_and_never_without(settings: Settings
             assert (answer.status, answer.code) == (401, "unauthenticated")
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_in_production_never_without_a_token(settings: Settings, mongo_url: str, path: str) -> None:
+    """A proxy on this machine may say nothing of those behind it."""
+    async with serving(replace(settings, env="production"), mongo_url) as (_, url), http(url) as call:
+        answer = await call("GET", path)
+        assert (answer.status, answer.code) == (403, "forbidden")
+
+
 async def test_what_load_balancers_ask_is_for_everyone(settings: Settings, mongo_url: str) -> None:
     async with serving(replace(settings, operators_token=TOKEN), mongo_url) as (_, url), http(url) as call:
         for path in ("/api/v1/health/live", "/api/v1/health/ready"):

@@ -152,6 +152,19 @@ async def test_a_stranger_s_message_that_does_not_end_is_not_kept(
     assert answer.endswith(b"\x88\x02" + TOO_MUCH.to_bytes(2, "big"))
 
 
+async def test_pings_between_do_not_hide_it(limited: tuple[Server, Crowd]) -> None:
+    _, crowd = limited
+    where = urlsplit(crowd.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    part, ping = b"\x01\xfe\x03\xe8" + bytes(4) + b"x" * 1_000, b"\x89\x80" + bytes(4)
+    writer.write(upgrade() + part + ping)
+    for _ in range(20):
+        writer.write(b"\x00" + part[1:] + ping)
+    answer = await reader.read()
+    writer.close()
+    assert answer.endswith(b"\x88\x02" + TOO_MUCH.to_bytes(2, "big"))
+
+
 async def test_a_member_s_message_may_be_long(limited: tuple[Server, Crowd]) -> None:
     _, crowd = limited
     account = await crowd.account()
