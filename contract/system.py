@@ -138,9 +138,9 @@ READY = Endpoint(
 )  # fmt: skip
 DETAILED = Endpoint(
     "GET", f"{_HEALTH}/detailed",
-    "Every part with its latency, and the process's own figures. For operators: from the machine itself, or with "
-    "OPERATORS_TOKEN as the bearer token.", "health", Empty, DetailedHealth, auth=False, limit="probe",
-    errors=("forbidden", "unauthenticated"),
+    "Every part with its latency, and the process's own figures. For operators, with OPERATORS_TOKEN as the bearer "
+    "token; where there is none, in development, for the machine itself.", "health", Empty, DetailedHealth, auth=False,
+    limit="probe", errors=("forbidden", "unauthenticated"),
 )  # fmt: skip
 SYSTEM_HEALTH = Endpoint(
     "GET", "/api/v1/system/health", "The same, under the name dashboards use.", "health", Empty, DetailedHealth,
