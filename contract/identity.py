@@ -162,7 +162,9 @@ REFRESH = Endpoint(
 )
 LOGOUT = Endpoint("POST", f"{_BASE}/logout", "Ends this session and its connections.", "identity", status=204)
 ME = Endpoint("GET", f"{_BASE}/me", "The caller's account.", "identity", Empty, User)
-ME_UPDATE = Endpoint("PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User)
+ME_UPDATE = Endpoint(
+    "PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User, limit="profile"
+)
 PASSWORD_CHANGE = Endpoint(
     "POST", f"{_BASE}/password/change", "Changes the password; every other session ends.", "identity", PasswordChange,
     status=204, limit="auth", errors=("invalid_credentials", "account_locked", "over_capacity", "conflict"),

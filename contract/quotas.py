@@ -36,7 +36,6 @@ GROUP_PEOPLE = Most(
     "group_people", 20_000, "People whom a user has put into the groups that they have made, all groups together."
 )
 DIRECT_BEGUN = Most("direct_begun", 1_000, "Direct conversations that a user has begun.")
-DIRECT_MET = Most("direct_met", 5_000, "Direct conversations that others have begun with a user.")
 GROUPS_JOINED = Most(
     "groups_joined", 500,
     "Groups that a user was put into by others; one of many people counts once more for each 64 of them.",
@@ -48,13 +47,20 @@ GROUPS_JOINED_BY_STRANGERS = Most(
 )  # fmt: skip
 
 CONVERSATIONS_A_DAY = Daily("conversations_a_day", 300, "Conversations that a user makes.")
+DIRECT_MET_A_DAY = Daily("direct_met_a_day", 5_000, "Direct conversations that others begin with a user.")
 PEOPLE_A_DAY = Daily("people_a_day", 3_000, "People whom a user puts into groups.")
 USER_BYTES_A_DAY = Daily("user_bytes_a_day", 64 * MIB, "Bytes of text, in UTF-8, that a user sends and edits.")
 CONVERSATION_BYTES_A_DAY = Daily(
     "conversation_bytes_a_day", 256 * MIB, "Bytes of text, in UTF-8, that are sent and edited in a conversation."
 )
+SPARED_BYTES_A_DAY = Daily(
+    "spared_bytes_a_day",
+    MIB,
+    "Bytes of text, in UTF-8, that a user may send still to conversations that are at their end.",
+)
 
 LIMITS: tuple[Most | Daily, ...] = (
-    GROUPS_MADE, GROUP_PEOPLE, DIRECT_BEGUN, DIRECT_MET, GROUPS_JOINED, GROUPS_JOINED_BY_STRANGERS,
-    CONVERSATIONS_A_DAY, PEOPLE_A_DAY, USER_BYTES_A_DAY, CONVERSATION_BYTES_A_DAY,
+    GROUPS_MADE, GROUP_PEOPLE, DIRECT_BEGUN, GROUPS_JOINED, GROUPS_JOINED_BY_STRANGERS,
+    CONVERSATIONS_A_DAY, DIRECT_MET_A_DAY, PEOPLE_A_DAY, USER_BYTES_A_DAY, CONVERSATION_BYTES_A_DAY,
+    SPARED_BYTES_A_DAY,
 )  # fmt: skip

@@ -169,5 +169,6 @@ RATE_TIERS = {
     "general": Rate(1200, 60, 300),
     "auth": Rate(120, 60, 60),  # what hashes a password
     "refresh": Rate(300, 60, 100),
+    "profile": Rate(12, 60, 12),  # what all whom one talks to are told
     "probe": Rate(6000, 60, 1000),
 }

@@ -6,7 +6,7 @@ anyone; who is not in `participant_ids` neither sees nor hears anything of it.
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from contract.registry import FAN_OUT_FREE
 from contract.rooms import user_room
 from contract.types import PARTICIPANTS_MAX
 from models.context import Context, now
-from models.conversations.document import View, maker_of, new_member, to_conversation, view
+from models.conversations.document import View, maker_of, new_member, removal, to_conversation, view
 from models.conversations.limits import Limits
 from models.conversations.store import ConversationStore
 from models.jobs.actions import Jobs
@@ -26,10 +26,13 @@ from models.users.actions import Users
 from realtime.publisher import Publisher
 from storage.mongo import Document
 
+log = logging.getLogger("parley.conversations")
+
 RENAME = "conversations.rename"
 RENAMED_AT_ONCE = 20
 # A name that is changed again by then spreads only as it is then.
-RENAMED_AFTER = timedelta(seconds=1)
+RENAMED_AFTER_S = 1.0
+REMOVALS_MAX = 20
 
 
 def _check_size(document: Document, added: Sequence[str]) -> None:
@@ -197,14 +200,13 @@ class Conversations:
         weight = await self.limits.add(by_user_id, document, user_ids)
         return {user_id: names[user_id] for user_id in user_ids}, weight
 
-    async def add_members(self, by_user_id: str, document: Document, names: dict[str, str], weight: int) -> None:
-        """Adds people who join after the present head. Loses to a concurrent change of the same people."""
+    async def add_members(self, by_user_id: str, document: Document, names: dict[str, str], weight: int) -> Document:
+        """Adds people who join after the present head: the conversation with them. Loses to a concurrent change of the
+        same people. What it raises as ParleyError has added nobody."""
         user_ids = list(names)
         _check_size(document, user_ids)
-        members = {
-            f"members.{user_id}": new_member(name, "member", document["last_seq"], weight)
-            for user_id, name in names.items()
-        }
+        joined = {user_id: new_member(name, "member", document["last_seq"], weight) for user_id, name in names.items()}
+        members = {f"members.{user_id}": member for user_id, member in joined.items()}
         brought = len(user_ids) if by_user_id == maker_of(document) else 0
         # What someone wrote before they left must be counted before they start again from nothing.
         await self._store.mover.settle(document["_id"])
@@ -214,39 +216,38 @@ class Conversations:
         )
         if not changed:
             raise ParleyError("conflict")
+        everyone = [*document["participant_ids"], *user_ids]
+        return {**document, "participant_ids": everyone, "members": {**document["members"], **joined}}
 
-    async def remove_members(self, document: Document, user_ids: list[str]) -> None:
-        """Removes people. If no owner is left, whoever has been there longest becomes one."""
-        stay = [user_id for user_id in document["participant_ids"] if user_id not in user_ids]
-        change: dict[str, Any] = {
-            "$pull": {"participant_ids": {"$in": user_ids}},
-            "$unset": {f"members.{user_id}": "" for user_id in user_ids},
-        }
-        if stay and not any(document["members"][user_id]["role"] == "owner" for user_id in stay):
-            change["$set"] = {f"members.{stay[0]}.role": "owner"}
-        if not await self._store.change({"_id": document["_id"]}, change):
-            raise ParleyError("conflict")
-        await self.limits.left(document, user_ids)
+    async def remove_members(self, conversation_id: str, user_ids: list[str]) -> list[str]:
+        """Removes those who are in it, and returns them. If no owner is left, whoever has been there longest is one."""
+        for _ in range(REMOVALS_MAX):
+            document = await self._store.find(conversation_id)
+            there = document["participant_ids"] if document is not None else []
+            removed = [user_id for user_id in there if user_id in user_ids]
+            if document is None or not removed:
+                return []
+            if await self._store.change(*removal(document, removed)):
+                try:
+                    await self.limits.left(document, removed)
+                except Exception as error:  # they are out, which must be told; the count is mended when it matters
+                    log.warning("%s counts for those who left it until a recount: %s", conversation_id, error)
+                return removed
+        raise ParleyError("conflict")
 
     async def rename_member(self, user_id: str, name: str) -> None:
         """A participant has a new name: a few conversations have it at once; the rest, and large ones, by a job."""
-        left = await self._store.listing.named_otherwise(user_id, name)
-        later = len(left) > RENAMED_AT_ONCE
-        for conversation_id in left[:RENAMED_AT_ONCE]:
+        await self.rename_later(user_id)  # first: this process may die
+        for conversation_id in (await self._store.listing.named_otherwise(user_id, name))[:RENAMED_AT_ONCE]:
             document = await self._store.recent(conversation_id)
-            if document is not None and len(document["participant_ids"]) > FAN_OUT_FREE:
-                later = True
-            else:
+            if document is None or len(document["participant_ids"]) <= FAN_OUT_FREE:
                 await self.rename_in(conversation_id, user_id, name)
-        current: str = (await self._users.get(user_id))["name"]
-        if later or current != name:  # another change may have been faster, and was written over
-            await self.rename_later(user_id, current)
+        if (await self._users.get(user_id))["name"] != name:  # another change was faster, and was written over
+            await self.rename_later(user_id)
 
-    async def rename_later(self, user_id: str, name: str, part: int = 0) -> None:
+    async def rename_later(self, user_id: str, wait_s: float = RENAMED_AFTER_S) -> None:
         """See `renaming`."""
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        what = {"user_id": user_id, "name": name, "part": part}
-        await self._jobs.ensure(f"rename:{user_id}:{digest}:{part}", RENAME, what, now() + RENAMED_AFTER)
+        await self._jobs.ensure(f"rename:{user_id}", RENAME, {"user_id": user_id}, now() + timedelta(seconds=wait_s))
 
     async def rename_in(self, conversation_id: str, user_id: str, name: str) -> int:
         """Their new name in one of them, told to all who see it: how many that are."""

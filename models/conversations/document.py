@@ -16,6 +16,7 @@ more). `create_key` begins with its maker's id; `brought` counts people whom the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -42,6 +43,20 @@ def new_member(name: str, role: str, joined_seq: int, weight: int = 1) -> dict[s
         "name": name, "role": role, "joined_seq": joined_seq, "delivered_seq": joined_seq, "read_seq": joined_seq,
         "sent": 0, "sent_at_read": 0, "muted": False, "archived": False, "weight": weight,
     }  # fmt: skip
+
+
+def removal(document: Document, removed: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(query, change): it matches while all whom it concerns are in the conversation."""
+    members, concerned = document["members"], list(removed)
+    stay = [user_id for user_id in document["participant_ids"] if user_id not in removed]
+    change: dict[str, Any] = {
+        "$pull": {"participant_ids": {"$in": list(removed)}},
+        "$unset": {f"members.{user_id}": "" for user_id in removed},
+    }
+    if stay and not any(members[user_id]["role"] == "owner" for user_id in stay):
+        change["$set"] = {f"members.{stay[0]}.role": "owner"}
+        concerned.append(stay[0])
+    return {"_id": document["_id"], "participant_ids": {"$all": concerned}}, change
 
 
 def direct_key(one: str, other: str) -> str:

@@ -2,7 +2,8 @@
 
 Nobody can use up what is another's. What one makes oneself is counted for oneself. What others put one into has a count
 of its own, whose end refuses those others; and of it strangers can fill a part only: the rest is for people whom one
-has talked to. Nobody is told how many another has, only that this one cannot be put in.
+has talked to. What strangers begin with one and say beside one is limited by the day, and frees by itself. Nobody is
+told how many another has, only that this one cannot be put in.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from contract.quotas import (
     CONVERSATION_BYTES_A_DAY,
     CONVERSATIONS_A_DAY,
     DIRECT_BEGUN,
-    DIRECT_MET,
+    DIRECT_MET_A_DAY,
     GROUP_PEOPLE,
     GROUPS_JOINED,
     GROUPS_JOINED_BY_STRANGERS,
     GROUPS_MADE,
     PEOPLE_A_DAY,
+    SPARED_BYTES_A_DAY,
     USER_BYTES_A_DAY,
+    Daily,
     Most,
 )
 from contract.registry import FAN_OUT_FREE
@@ -60,40 +63,46 @@ class Limits:
             self._fan_out.charge("messages", user_id, announcement(people))
 
     def saying(self, user_id: str, conversation_id: str, text: str) -> None:
-        """Raises rate_limited."""
-        limits = ((USER_BYTES_A_DAY, user_id), (CONVERSATION_BYTES_A_DAY, conversation_id))
-        self._quotas.use(len(text.encode()), *limits)
+        """Raises rate_limited. Who has said little can go on where others have said all that may be said."""
+        amount, own = len(text.encode()), (USER_BYTES_A_DAY, user_id)
+        try:
+            self._quotas.use(amount, own, (CONVERSATION_BYTES_A_DAY, conversation_id))
+        except ParleyError as refusal:
+            try:
+                self._quotas.use(amount, own, (SPARED_BYTES_A_DAY, user_id))
+            except ParleyError:
+                raise refusal from None
 
     async def make(self, document: Document) -> None:
         """Counts a conversation that is about to be. Raises limit_reached or rate_limited, and has counted nothing."""
         maker_id = maker_of(document)
         others = [user_id for user_id in document["participant_ids"] if user_id != maker_id]
         made = await self._listing.made_by(maker_id)
+        one: tuple[Daily, str, int] = (CONVERSATIONS_A_DAY, maker_id, 1)
         if document["type"] == "direct":
             _check(DIRECT_BEGUN, made.direct, 1)
-            caps = dict.fromkeys(others, DIRECT_MET.amount)
-            if await self._quotas.take(DIRECT_MET, caps, self._listing.count_met):
-                raise _closed(DIRECT_MET, others, "This person takes no more conversations.")
-        else:
-            _check(GROUPS_MADE, made.groups, 1)
-            _check(GROUP_PEOPLE, made.people, len(others))
-            self.announcing(maker_id, document)
-            await self._join(maker_id, others, weight(len(document["participant_ids"])))
+            # The maker's first: who may make none must not use up what is the other's.
+            await self._quotas.spend(one, *[(DIRECT_MET_A_DAY, other, 1) for other in others])
+            return
+        _check(GROUPS_MADE, made.groups, 1)
+        _check(GROUP_PEOPLE, made.people, len(others))
+        self.announcing(maker_id, document)
+        await self._join(maker_id, others, weight(len(document["participant_ids"])))
         try:
-            people = [(PEOPLE_A_DAY, len(others))] if document["type"] == "group" else []
-            await self._quotas.spend(maker_id, (CONVERSATIONS_A_DAY, 1), *people)
+            await self._quotas.spend(one, (PEOPLE_A_DAY, maker_id, len(others)))
         except ParleyError:
             await self.not_made(document)
             raise
 
     async def not_made(self, document: Document) -> None:
-        """It is not there after all."""
+        """It is not there after all: nobody else has less for it."""
         if document["type"] == "group":
             await self.left(document, document["participant_ids"])
             return
         maker_id = maker_of(document)
-        others = [user_id for user_id in document["participant_ids"] if user_id != maker_id]
-        await self._quotas.give_back(DIRECT_MET, dict.fromkeys(others, 1))
+        for other in document["participant_ids"]:
+            if other != maker_id:
+                await self._quotas.unspend(DIRECT_MET_A_DAY, other, 1)
 
     async def add(self, user_id: str, document: Document, added: Sequence[str]) -> int:
         """Counts people who are about to be put into a group by this user: what it weighs. Raises as `make` does."""
@@ -104,7 +113,7 @@ class Limits:
         heavy = weight(len(document["participant_ids"]) + len(added))
         await self._join(user_id, [one for one in added if one != maker_id], heavy)
         try:
-            await self._quotas.spend(user_id, (PEOPLE_A_DAY, len(added)))
+            await self._quotas.spend((PEOPLE_A_DAY, user_id, len(added)))
         except ParleyError:
             await self.not_added(document, added, heavy)
             raise
@@ -128,7 +137,10 @@ class Limits:
             caps.update(dict.fromkeys(known, GROUPS_JOINED.amount))
             full = await self._quotas.take(GROUPS_JOINED, caps, self._listing.count_joined, heavy)
         if full:
-            raise _closed(GROUPS_JOINED, full, "Some of these people cannot be put into more groups.")
+            raise ParleyError(
+                "limit_reached", "Some of these people cannot be put into more groups.",
+                details={"limit": GROUPS_JOINED.name, "user_ids": list(full)},
+            )  # fmt: skip
 
 
 def _check(limit: Most, there: int, more: int) -> None:
@@ -137,7 +149,3 @@ def _check(limit: Most, there: int, more: int) -> None:
             "limit_reached", f"{limit.doc.rstrip('.')}: at most {limit.amount}, and there are {there}.",
             details={"limit": limit.name, "amount": limit.amount, "used": there},
         )  # fmt: skip
-
-
-def _closed(limit: Most, user_ids: Sequence[str], message: str) -> ParleyError:
-    return ParleyError("limit_reached", message, details={"limit": limit.name, "user_ids": list(user_ids)})

@@ -122,11 +122,6 @@ class Listing:
         groups = [group for group in found if group["type"] == "group" and maker_of(group) != user_id]
         return sum(group["members"][user_id].get("weight", 1) for group in groups)
 
-    async def count_met(self, user_id: str) -> int:
-        """Direct conversations that others have begun with this user."""
-        found = await self._find({"participant_ids": user_id}, {"type": 1, "create_key": 1})
-        return sum(one["type"] == "direct" and maker_of(one) != user_id for one in found)
-
     async def acquainted(self, user_id: str, others: Sequence[str]) -> list[str]:
         """Those of the others who have said something to the user between the two of them, or have begun to."""
         keys = {direct_key(user_id, other): other for other in others}

@@ -54,9 +54,12 @@ class Jobs:
         await self._store.insert(new_job(new_id("j"), kind, payload, run_at or at, at), session)
 
     async def ensure(self, identifier: str, kind: str, payload: dict[str, Any], run_at: datetime) -> None:
-        """There is a job of this id from here on, whether or not there was one; one that had died lives again."""
-        if not await self._store.insert_missing(new_job(identifier, kind, payload, run_at, now())):
-            await self._store.revive(identifier, run_at)
+        """There is one job of this id, and it begins after this call: one that is being done is done once more, not
+        before `run_at`; one that waits keeps its time, and one that had died lives again."""
+        while not await self._store.insert_missing(new_job(identifier, kind, payload, run_at, now())):
+            if await self._store.ask_again(identifier, run_at):
+                await self._store.revive(identifier, run_at)
+                return
 
     async def announce(self) -> None:
         await self._bus.publish("jobs_added", {})
@@ -90,7 +93,8 @@ class Jobs:
     async def done(self, job: Document) -> None:
         every_s = job["payload"].get("every_s")
         if every_s is None:
-            await self._store.done(job)
+            if not await self._store.done(job):
+                await self._store.asked_again(job)
         else:
             await self._store.again(job, now() + timedelta(seconds=every_s))
 

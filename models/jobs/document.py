@@ -1,10 +1,11 @@
 """The job document.
 
-    {_id, kind, payload, state: waiting | dead, run_at, attempts, taken, worker, error, created_at}
+    {_id, kind, payload, state: waiting | dead, run_at, attempts, taken, worker, error, created_at, again_at?}
 
 A job that is done is not there any more. `run_at` says when it is to be done next, and while a worker has it, until
 when nobody else may take it: a worker that dies loses its jobs when that moment comes. `taken` counts how often it was
 taken and only rises: who has the job with the newest number may end it, nobody else. `attempts` counts the tries.
+`again_at` is there when it was asked for again since it was taken: then it is not over when it is done.
 """
 
 from __future__ import annotations

@@ -46,7 +46,11 @@ class JobStore:
     async def take(self, job_id: str, run_at: datetime, until: datetime, worker: str) -> Document | None:
         """None if someone else was faster."""
         seen = {"_id": job_id, "run_at": run_at, "state": "waiting"}
-        taken = {"$set": {"run_at": until, "worker": worker}, "$inc": {"attempts": 1, "taken": 1}}
+        taken = {
+            "$set": {"run_at": until, "worker": worker},
+            "$inc": {"attempts": 1, "taken": 1},
+            "$unset": {"again_at": ""},
+        }
         if not (await self._jobs.update_one(seen, taken)).modified_count:
             return None
         found: Document | None = await self._jobs.find_one({"_id": job_id, "worker": worker})
@@ -57,7 +61,19 @@ class JobStore:
         return await self._set(job, {"run_at": until})
 
     async def done(self, job: Document) -> bool:
-        return bool((await self._jobs.delete_one({"_id": job["_id"], "taken": job["taken"]})).deleted_count)
+        """False if it was asked for again meanwhile, or is someone else's by now."""
+        own = {"_id": job["_id"], "taken": job["taken"], "again_at": None}
+        return bool((await self._jobs.delete_one(own)).deleted_count)
+
+    async def ask_again(self, job_id: str, run_at: datetime) -> bool:
+        """Not before the latest moment that was asked for. False if it is not there."""
+        return bool((await self._jobs.update_one({"_id": job_id}, {"$max": {"again_at": run_at}})).matched_count)
+
+    async def asked_again(self, job: Document) -> None:
+        """Done, and due again when it was asked for, if it was."""
+        found = await self._jobs.find_one({"_id": job["_id"]}, {"again_at": 1})
+        if found is not None and "again_at" in found:
+            await self.again(job, found["again_at"])
 
     async def retry(self, job: Document, run_at: datetime, error: str) -> bool:
         return await self._set(job, {"run_at": run_at, "error": error, "worker": None})

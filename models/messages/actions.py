@@ -63,13 +63,13 @@ class Messages:
         print_ = fingerprint(payload.conversation_id, text, payload.reply_to, mentions)
         try:
             await self._check_references(context.user_id, conversation, mentions, payload.reply_to)
+            self._conversations.limits.telling(context.user_id, conversation)
+            self._conversations.limits.saying(context.user_id, payload.conversation_id, text)
         except ParleyError:
             found = await self.repeated(context.user_id, payload.client_id, print_)
-            if found is None:  # else people have left or come back since it was sent
+            if found is None:  # else people have left since it was sent, or it was the last that could be
                 raise
             return chat.MessageData(message=to_message(found), duplicate=True)
-        self._conversations.limits.telling(context.user_id, conversation)
-        self._conversations.limits.saying(context.user_id, payload.conversation_id, text)
         made = draft(
             context.user_id, payload.client_id, "text", text, now(), origin=context.origin,
             reply_to=payload.reply_to, mentions=mentions, fingerprint=print_,

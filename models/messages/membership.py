@@ -79,20 +79,20 @@ class Membership:
             joined = await self._join(context, document, add)
             added = _listing([joined["members"][user_id]["name"] for user_id in add])
             await self._say(context, document, f"{names[context.user_id]} added {added}")
+        removed: list[str] = []
         if remove:
             await self._departures.leaving(document["_id"], remove)
-            await self._log.between(document["_id"], partial(self._conversations.remove_members, document, remove))
+            leave = partial(self._conversations.remove_members, document["_id"], remove)
+            removed = await self._log.between(document["_id"], leave)
         gone = remove
         if document["members"][context.user_id]["role"] == "owner":
             # A repeat does what its first attempt may not have come to; who was never in it has nothing to end.
             gone = list(dict.fromkeys(payload.remove))
         await self._tell_left(document, gone)
-        if remove:
-            removed = _listing([names[user_id] for user_id in remove])
-            own = remove == [context.user_id]
-            await self._say(
-                context, document, f"{removed} left" if own else f"{names[context.user_id]} removed {removed}"
-            )
+        if removed:
+            them = _listing([names[user_id] for user_id in removed])
+            own = removed == [context.user_id]
+            await self._say(context, document, f"{them} left" if own else f"{names[context.user_id]} removed {them}")
         if not payload.add and not payload.remove:
             return chat.ConversationData(conversation=await self._conversations.show_one(document, context.user_id))
         fresh = await self._conversations.changed(document, context.origin, remove)
@@ -111,8 +111,7 @@ class Membership:
     async def _add(self, context: Context, conversation_id: str, names: dict[str, str], weight: int) -> Document:
         """They come in after the last message, and no message is between the look at the last and their coming in."""
         document = await self._conversations.require(context.user_id, conversation_id)
-        await self._conversations.add_members(context.user_id, document, names, weight)
-        return await self._conversations.require(context.user_id, conversation_id)
+        return await self._conversations.add_members(context.user_id, document, names, weight)
 
     @staticmethod
     def _authorise(user_id: str, document: Document, payload: chat.Members, remove: list[str]) -> None:

@@ -5,6 +5,7 @@ Everyone sees messages after their own `joined_seq` and none before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from contract import chat
@@ -21,6 +22,8 @@ JOIN_LATEST = 50
 PAGE_MAX = 200
 SYNC_CONVERSATIONS_PER_CALL = 50
 SYNC_MESSAGES_PER_CALL = 1_000
+# Ten of the largest groups are 1.5 MB.
+SYNC_READ_AT_ONCE = 10
 CHANGED_MAX = 500
 # How much a later sync looks back over: clocks of processes differ, and a change is stamped before it is stored.
 SYNC_OVERLAP = timedelta(seconds=10)
@@ -90,6 +93,8 @@ class Reading:
 
     async def _after(self, document: Document, user_id: str, after_seq: int, limit: int) -> chat.HistoryData:
         floor = max(document["members"][user_id]["joined_seq"], after_seq)
+        if not limit:
+            return chat.HistoryData(messages=[], has_more=document["last_seq"] > floor)
         up_to = min(floor + limit + 1, document["last_seq"])
         found = await self._store.range(document["_id"], floor, up_to) if up_to > floor else []
         return chat.HistoryData(
@@ -99,7 +104,8 @@ class Reading:
     async def sync(self, context: Context, payload: chat.Sync) -> chat.SyncData:
         """All that was missed: conversations with news, and with `changed_since` those touched in any way meanwhile.
 
-        News are bounded per call (`more`); `touched_at` moves with every message, mark, edit and update.
+        News are bounded per call (`more`); `touched_at` moves with every message, mark, edit and update. What was only
+        touched is not: nothing in the next call could say how far this one came. It is read some at a time.
         """
         synced_at = now() - SYNC_OVERLAP
         try:
@@ -107,35 +113,57 @@ class Reading:
         except ValueError:
             raise invalid("changed_since", "is not a moment in time") from None
         outlines = await self._conversations.outlines(context.user_id)
+
+        def has_news(outline: Document) -> bool:
+            floor = max(payload.cursors.get(outline["_id"], 0), outline["members"][context.user_id]["joined_seq"])
+            return outline["last_seq"] > floor or outline["_id"] not in payload.cursors
+
+        def is_touched(outline: Document) -> bool:
+            return since is not None and outline["touched_at"] >= since
+
         missed: list[chat.ConversationMissed] = []
         budget, more = SYNC_MESSAGES_PER_CALL, False
-        for outline in outlines:
-            cursor = payload.cursors.get(outline["_id"], 0)
-            floor = max(cursor, outline["members"][context.user_id]["joined_seq"])
-            news = outline["last_seq"] > floor or outline["_id"] not in payload.cursors
-            touched = since is not None and outline["touched_at"] >= since
-            if news and (budget <= 0 or len(missed) >= SYNC_CONVERSATIONS_PER_CALL):
-                more, news = True, False
-            if not news and not touched:
-                continue
-            document = next(iter(await self._conversations.whole(context.user_id, [outline["_id"]])), None)
-            if document is None:
-                continue
-            limit = min(PAGE_MAX, budget) if news else 0
-            page = await self._after(document, context.user_id, cursor, limit)
-            budget -= len(page.messages)
-            missed.append(
-                chat.ConversationMissed(
-                    conversation=await self._conversations.show_one(document, context.user_id), messages=page.messages,
-                    changed=await self._changed(document, context.user_id, since, cursor) if since else [],
-                    has_more=page.has_more,
+        left = [outline for outline in outlines if has_news(outline) or is_touched(outline)]
+        while left:
+            some, left = left[:SYNC_READ_AT_ONCE], left[SYNC_READ_AT_ONCE:]
+            for outline, document, shown, changed in await self._read(context.user_id, some, since):
+                news, room = has_news(outline), len(missed) < SYNC_CONVERSATIONS_PER_CALL
+                limit = min(PAGE_MAX, budget) if news and room else 0
+                if news and not limit:
+                    more = True
+                    if not is_touched(outline):
+                        continue
+                cursor = payload.cursors.get(outline["_id"], 0)
+                page = await self._after(document, context.user_id, cursor, limit)
+                budget -= len(page.messages)
+                older = [to_message(message) for message in changed if message["seq"] <= cursor][:CHANGED_MAX]
+                missed.append(
+                    chat.ConversationMissed(
+                        conversation=shown, messages=page.messages, changed=older, has_more=page.has_more
+                    )
                 )
-            )  # fmt: skip
+            if budget <= 0 or len(missed) >= SYNC_CONVERSATIONS_PER_CALL:
+                more = more or any(map(has_news, left))
+                left = list(filter(is_touched, left))
         mine = {outline["_id"] for outline in outlines}
         gone = [conversation_id for conversation_id in payload.cursors if conversation_id not in mine]
         return chat.SyncData(conversations=missed, gone=gone, more=more, synced_at=format_time(synced_at))
 
-    async def _changed(self, document: Document, user_id: str, since: datetime, cursor: int) -> list[chat.Message]:
+    async def _read(
+        self, user_id: str, outlines: Sequence[Document], since: datetime | None
+    ) -> list[tuple[Document, Document, chat.Conversation, list[Document]]]:
+        """(outline, the conversation, as it is shown, what was changed in it), of those that they are in still."""
+        by_id = {outline["_id"]: outline for outline in outlines}
+        documents = await self._conversations.whole(user_id, list(by_id))
+        found: list[tuple[Document, Document, chat.Conversation, list[Document]]] = []
+        for document, shown in zip(documents, await self._conversations.show(documents, user_id), strict=True):
+            changed = await self._changed(document, user_id, since) if since is not None else []
+            found.append((by_id[document["_id"]], document, shown, changed))
+        return found
+
+    async def _changed(self, document: Document, user_id: str, since: datetime) -> list[Document]:
+        # Its stamp is of a moment before the message's own, by the same clock.
+        if "edited_at" not in document or document["edited_at"] < since - SYNC_OVERLAP:
+            return []
         floor = document["members"][user_id]["joined_seq"]
-        found = await self._store.changed_since(document["_id"], since)
-        return [to_message(message) for message in found if floor < message["seq"] <= cursor][:CHANGED_MAX]
+        return [each for each in await self._store.changed_since(document["_id"], since) if each["seq"] > floor]

@@ -58,14 +58,19 @@ class Quotas:
 
     # What may be done in a day
 
-    async def spend(self, key: str, *amounts: tuple[Daily, int]) -> None:
-        """Raises rate_limited; then nothing is spent, unless someone else spends at the same moment."""
-        paces = [(pace, amount) for limit, amount in amounts if (pace := self._paces.get(limit.name)) is not None]
-        for pace, amount in paces:
+    async def spend(self, *amounts: tuple[Daily, str, int]) -> None:
+        """(limit, key, how much). Raises rate_limited; then nothing is spent, unless someone else spends at the same
+        moment: then perhaps those that come first."""
+        paces = [(pace, key, amount) for limit, key, amount in amounts if (pace := self._paces.get(limit.name))]
+        for pace, key, amount in paces:
             found = await self._store.find(pace.limit.name, key)
             _check(pace, found["until"].timestamp() if found is not None else 0.0, amount, time.time())
-        for pace, amount in paces:
+        for pace, key, amount in paces:
             await self._advance(pace, key, amount, checked=True)
+
+    async def unspend(self, limit: Daily, key: str, amount: int) -> None:
+        if (pace := self._paces.get(limit.name)) is not None:
+            await self._advance(pace, key, -amount, checked=False)
 
     def use(self, amount: int, *limits: tuple[Daily, str]) -> None:
         """The same of several (limit, key) in memory: of all of them or, if it raises, of none."""

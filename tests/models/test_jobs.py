@@ -108,6 +108,25 @@ async def test_a_job_waits_for_its_time_and_news_wake_the_runner(
     await runner.stop()
 
 
+async def test_what_is_asked_for_while_it_is_done_is_done_once_more(yard: Yard, clock: Clock) -> None:
+    yard.slow_s = 3_600.0
+    payload, later = {"name": "one"}, now() + timedelta(seconds=3_600)
+    await yard.jobs.ensure("one", "test", payload, now())
+    runner = yard.runner()
+    await runner.start()
+    await until(lambda: yard.count["one"] == 1)
+    (job,) = await yard.database.collection("jobs").find({}).to_list(None)
+    for run_at in (later, now()):  # not before the later one
+        await yard.jobs.ensure("one", "test", payload, run_at)
+    await yard.jobs.done(job)
+    assert await yard.ends_at() == later
+    await runner.stop()
+    taken = await yard.jobs.take("one", await yard.ends_at(), "another")
+    assert taken is not None
+    await yard.jobs.done(taken)
+    assert await yard.left() == 0
+
+
 async def test_what_is_rolled_back_is_no_job(yard: Yard) -> None:
     async def work(session: Any) -> None:
         await yard.jobs.add("test", {"name": "never"}, session)

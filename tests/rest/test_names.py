@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.clients import Person
+from models.context import now
 from models.conversations import actions, renaming
 from server import Server
 from tests.rest.client import Http, http
@@ -46,7 +47,6 @@ async def test_a_few_conversations_have_it_at_once(server: Server, crowd: Crowd,
     heard = Heard(ben, "chat:conversation")
     assert (await call("PATCH", ME, {"name": "Ada L."}, ada.account.access_token)).status == 200
     assert await names(server, ada.account.id) == {"Ada L."}
-    assert await waiting(server) == []
     event = await heard.wait("chat:conversation", conversation=(await one(ben, conversation)))
     assert "Ada L." in [person["name"] for person in event["conversation"]["participants"]]
 
@@ -60,13 +60,14 @@ async def test_many_have_it_by_a_job_in_steps(
     server: Server, crowd: Crowd, call: Http, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "RENAMED_AT_ONCE", 2)
-    monkeypatch.setattr(renaming, "STEP_S", 0.0)  # each job does one
+    monkeypatch.setattr(renaming, "STEP_S", 0.0)  # each step does one
+    monkeypatch.setattr(renaming, "RENAMED_AFTER_S", 0.0)
     ada, ben, _ = await crowd.pair()
     for _ in range(4):
         await group(ada, ben)
     assert (await call("PATCH", ME, {"name": "Ada L."}, ada.account.access_token)).status == 200
     assert await names(server, ada.account.id) == {"Ada", "Ada L."}, "the answer did not wait for all"
-    assert await waiting(server) == [{"user_id": ada.account.id, "name": "Ada L.", "part": 0}]
+    assert await waiting(server) == [{"user_id": ada.account.id}]
     heard = Heard(ben, "chat:conversation")
     await until_named(server, ada, "Ada L.")
     async with asyncio.timeout(PATIENCE_S):
@@ -97,13 +98,47 @@ async def test_of_many_names_the_last_one_stays(
         await group(ada, ben)
     for name in ("A", "B", "A", "C", "B"):
         assert (await call("PATCH", ME, {"name": name}, ada.account.access_token)).status == 200
+        assert len(await waiting(server)) <= 1, "each name has no job of its own"
     async with asyncio.timeout(PATIENCE_S):
         while await waiting(server):
             await asyncio.sleep(0.05)
     assert await names(server, ada.account.id) == {"B"}
     # A job that was given back and comes late has nothing to say any more.
-    await server.domain.renaming.spread({"user_id": ada.account.id, "name": "A", "part": 0})
+    await server.domain.renaming.spread({"user_id": ada.account.id})
     assert await names(server, ada.account.id) == {"B"}
+
+
+async def test_a_step_ends_when_enough_were_told_and_the_next_waits_elsewhere(
+    server: Server, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker waits for it."""
+    monkeypatch.setattr(renaming, "STEP_PEOPLE", 4)
+    monkeypatch.setattr(renaming, "PEOPLE_PER_S", 0.001)
+    ada, ben, _ = await crowd.pair()
+    for _ in range(3):
+        await group(ada, ben)
+    await server.database.collection("users").update_one({"_id": ada.account.id}, {"$set": {"name": "Ada L."}})
+    what = {"user_id": ada.account.id}
+    await server.domain.renaming.spread(what)
+    found = await server.database.collection("conversations").find({"participant_ids": ada.account.id}).to_list(None)
+    assert sum(one["members"][ada.account.id]["name"] == "Ada L." for one in found) == 2
+    (job,) = await server.database.collection("jobs").find({"kind": actions.RENAME}).to_list(None)
+    assert (job["payload"], job["taken"]) == (what, 0)
+    assert (job["run_at"] - now()).total_seconds() > 3_000
+
+
+async def test_the_job_is_there_before_anything_is_written(
+    server: Server, crowd: Crowd, call: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, _, _ = await crowd.pair()
+
+    async def dies(*_: object) -> bool:
+        raise ConnectionError("as if this process died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.domain.conversations._store, "rename_member", dies)
+        assert (await call("PATCH", ME, {"name": "Ada L."}, ada.account.access_token)).status == 500
+    await until_named(server, ada, "Ada L.")
 
 
 async def test_of_two_changes_at_once_what_was_written_over_is_made_up_for(

@@ -12,6 +12,8 @@ from contract import chat
 from models.context import now
 from models.conversations import lists
 from models.conversations.listing import Listing
+from models.messages import reading
+from models.messages.store import MessageStore
 from server import Server
 from tests.support import Crowd, group
 
@@ -114,3 +116,42 @@ async def test_what_is_wanted_seldom_is_looked_for_over_several_pages(
     assert page["items"] == []
     assert page["next_cursor"] is not None
     assert await listed(ben, archived=True) == [ids[-1]]
+
+
+async def test_a_sync_of_much_that_was_touched_reads_some_at_a_time(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben = await crowd.person("Ada"), await crowd.person("Ben")
+    made = [await group(ada, ben) for _ in range(12)]
+    said: list[Json] = []
+    for one in made:
+        sent = await ada.call("chat:send", {"conversation_id": one["id"], "client_id": one["id"], "text": "One"})
+        said.append(sent["message"])
+    await ada.call("chat:edit", {"message_id": said[0]["id"], "text": "Two"})
+    asked: dict[str, list[int]] = {"whole": [], "changed": []}
+    whole, changed_since = Listing.whole, MessageStore.changed_since
+
+    async def counted(listing: Listing, user_id: str, ids: list[str]) -> Any:
+        asked["whole"].append(len(ids))
+        return await whole(listing, user_id, ids)
+
+    async def counted_changed(store: MessageStore, *arguments: Any) -> Any:
+        asked["changed"].append(1)
+        return await changed_since(store, *arguments)
+
+    monkeypatch.setattr(Listing, "whole", counted)
+    monkeypatch.setattr(MessageStore, "changed_since", counted_changed)
+    monkeypatch.setattr(reading, "SYNC_CONVERSATIONS_PER_CALL", 3)
+    since = "2026-01-01T00:00:00.000Z"
+    known = {one["id"]: 1 for one in made}
+    page = await ben.call("chat:sync", {"cursors": known, "changed_since": since})
+    assert asked == {"whole": [10, 2], "changed": [1]}
+    assert (len(page["conversations"]), page["more"]) == (12, False)
+    (edited,) = [entry["changed"] for entry in page["conversations"] if entry["changed"]]
+    assert [message["text"] for message in edited] == ["Two"]
+    # News are bounded beside it.
+    page = await ben.call("chat:sync", {"cursors": {}, "changed_since": since})
+    assert (len(page["conversations"]), page["more"]) == (12, True)
+    assert sum(bool(entry["messages"]) for entry in page["conversations"]) == 3
+    page = await ben.call("chat:sync", {"cursors": {}})
+    assert (len(page["conversations"]), page["more"]) == (3, True)

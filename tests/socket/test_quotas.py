@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +96,7 @@ async def test_strangers_fill_a_part_of_somebodys_groups_and_nothing_of_what_the
 
 
 async def test_what_one_makes_has_limits_and_leaving_makes_room(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_most(monkeypatch, GROUPS_MADE=2, DIRECT_BEGUN=1, DIRECT_MET=1)
+    at_most(monkeypatch, GROUPS_MADE=2, DIRECT_BEGUN=1)
     ada, ben, cleo = await crowd.person("Ada"), await crowd.person("Ben"), await crowd.person("Cleo")
     first = await group(ada, ben)
     await ada.call("chat:create", of("second", ben, cleo))
@@ -113,10 +114,6 @@ async def test_what_one_makes_has_limits_and_leaving_makes_room(crowd: Crowd, mo
     error = await refused(ada, "chat:create", of("talk", cleo, kind="direct"))
     assert error.details == {"limit": "direct_begun", "amount": 1, "used": 1}
     assert (await ada.call("chat:create", of("once more", ben, kind="direct")))["duplicate"]
-    error = await refused(cleo, "chat:create", of("talk", ben, kind="direct"))
-    assert error.details == {"limit": "direct_met", "user_ids": [ben.account.id]}
-    assert error.message == "This person takes no more conversations."
-    await direct(ben, cleo)  # who is called by many may call others
 
 
 async def test_people_in_the_groups_one_has_made_are_counted_for_who_put_them_in(
@@ -181,7 +178,125 @@ async def test_of_many_who_put_someone_in_at_once_one_can(crowd: Crowd, monkeypa
     assert len((await cleo.call("chat:list", {}))["items"]) == 1
 
 
+async def joined(server: Server, person: Person) -> int:
+    found = await server.database.collection("quotas").find_one({"_id": f"groups_joined:{person.account.id}"})
+    return int(found["count"]) if found is not None else 0
+
+
+async def test_who_is_removed_twice_at_once_is_counted_once(
+    crowd: Crowd, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben, cleo = await crowd.person("Ada"), await crowd.person("Ben"), await crowd.person("Cleo")
+    made = [await group(ada, ben, cleo) for _ in range(3)]
+    barrier, leaving = asyncio.Barrier(2), server.domain.departures.leaving
+
+    async def together(conversation_id: str, user_ids: list[str]) -> None:
+        await leaving(conversation_id, user_ids)
+        await barrier.wait()  # both have seen them in it
+
+    monkeypatch.setattr(server.domain.departures, "leaving", together)
+    remove = {"conversation_id": made[0]["id"], "remove": [ben.account.id, cleo.account.id]}
+    leave = {"conversation_id": made[0]["id"], "remove": [cleo.account.id]}
+    await asyncio.gather(ada.call("chat:members", remove), cleo.call("chat:members", leave))
+    assert (await joined(server, ben), await joined(server, cleo)) == (2, 2)
+    messages = (await ada.call("chat:history", {"conversation_id": made[0]["id"]}))["messages"]
+    assert sum("Cleo" in message["text"] for message in messages) == 1
+
+
+async def test_a_removal_is_told_though_it_cannot_be_counted(
+    crowd: Crowd, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben = await crowd.person("Ada"), await crowd.person("Ben")
+    made = await group(ada, ben)
+
+    async def broken(*_: object) -> None:
+        raise ConnectionError("the database is away")
+
+    monkeypatch.setattr(server.domain.quotas, "give_back", broken)
+    await ada.call("chat:members", {"conversation_id": made["id"], "remove": [ben.account.id]})
+    messages = (await ada.call("chat:history", {"conversation_id": made["id"]}))["messages"]
+    assert [message["text"] for message in messages] == ["Ada removed Ben"]
+
+
+async def test_who_is_in_is_counted_though_the_adder_is_out(
+    crowd: Crowd, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben, cleo = await crowd.person("Ada"), await crowd.person("Ben"), await crowd.person("Cleo")
+    made = await group(ada, ben)
+    conversations = server.domain.conversations
+    add, change = conversations.add_members, conversations._store.change
+
+    async def add_and_lose(*arguments: Any) -> Any:
+        result = await add(*arguments)
+        query = {"_id": made["id"]}
+        await change(query, {"$pull": {"participant_ids": ben.account.id}, "$unset": {f"members.{ben.account.id}": ""}})
+        return result
+
+    monkeypatch.setattr(conversations, "add_members", add_and_lose)
+    await ben.call("chat:members", {"conversation_id": made["id"], "add": [cleo.account.id]})
+    assert await joined(server, cleo) == 1
+
+
 # What may be done in a day
+
+
+async def test_whom_many_strangers_have_met_takes_others_again_soon(
+    limited: tuple[Server, Crowd], clock: Clock
+) -> None:
+    server, crowd = limited
+    a_day(server, direct_met_a_day=2, conversations_a_day=2)
+    victim, partner, eve, buyer = [await crowd.person(name) for name in ("Vic", "Pat", "Eve", "Bea")]
+    talk = await direct(partner, victim)
+    for number in range(2):
+        await eve.call("chat:create", of(f"{number}", buyer))
+    # Who may make none themselves uses up nothing of the victim's.
+    assert (await refused(eve, "chat:create", of("talk", victim, kind="direct"))).details["limit"] == (
+        "conversations_a_day"
+    )
+    await direct(await crowd.person("Eva"), victim)
+    error = await refused(buyer, "chat:create", of("talk", victim, kind="direct"))
+    assert (error.code, error.details["limit"], error.details["left"]) == ("rate_limited", "direct_met_a_day", 0)
+    await direct(victim, await crowd.person("Dan"))  # who is called by many may call others
+    await partner.call("chat:send", {"conversation_id": talk["id"], "client_id": "1", "text": "Still here."})
+    assert error.retry_after_ms is not None
+    clock.move(error.retry_after_ms / 1000)
+    await buyer.call("chat:create", of("talk", victim, kind="direct"))
+
+
+async def test_of_one_conversation_begun_many_times_at_once_one_is_counted(
+    limited: tuple[Server, Crowd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, crowd = limited
+    a_day(server, direct_met_a_day=4)
+    eve, victim = await crowd.person("Eve"), await crowd.person("Vic")
+    again = await crowd.connect(eve.account)
+    barrier, make = asyncio.Barrier(2), server.domain.conversations.limits.make
+
+    async def together(document: Json) -> None:
+        await barrier.wait()  # neither has found what the other makes
+        await make(document)
+
+    monkeypatch.setattr(server.domain.conversations.limits, "make", together)
+    await asyncio.gather(
+        eve.call("chat:create", of("a", victim, kind="direct")),
+        again.call("chat:create", of("b", victim, kind="direct")),
+    )
+    pace = server.domain.quotas._paces["direct_met_a_day"]
+    found = await server.database.collection("quotas").find_one({"_id": f"direct_met_a_day:{victim.account.id}"})
+    assert found is not None
+    assert pace.left(found["until"].timestamp(), time.time()) == 3
+
+
+async def test_a_repeat_is_answered_though_no_more_may_be_said(limited: tuple[Server, Crowd]) -> None:
+    server, crowd = limited
+    a_day(server, user_bytes_a_day=1_000)
+    ada, _, conversation = await crowd.pair()
+    payload = {"conversation_id": conversation["id"], "client_id": "1", "text": "x" * 600}
+    first = await ada.call("chat:send", payload)
+    again = await ada._attempt("chat:send", payload, "/chat")
+    assert again.data == {"message": first["message"], "duplicate": True}
+    assert (await refused(ada, "chat:send", payload | {"text": "y" * 600})).code == "idempotency_mismatch"
+    assert (await refused(ada, "chat:send", payload | {"client_id": "2"})).code == "rate_limited"
 
 
 async def test_conversations_and_people_a_day_come_back_evenly(limited: tuple[Server, Crowd], clock: Clock) -> None:
@@ -251,15 +366,15 @@ async def test_bytes_a_day_of_a_user_over_both_doors(limited: tuple[Server, Crow
 
 async def test_bytes_a_day_of_a_conversation(limited: tuple[Server, Crowd]) -> None:
     server, crowd = limited
-    a_day(server, conversation_bytes_a_day=1_000)
+    a_day(server, conversation_bytes_a_day=1_000, spared_bytes_a_day=700)
     ada, ben, conversation = await crowd.pair()
     other = await group(ada, ben)
     await ada.call("chat:send", {"conversation_id": conversation["id"], "client_id": "1", "text": "x" * 600})
-    error = await refused(
-        ben, "chat:send", {"conversation_id": conversation["id"], "client_id": "1", "text": "x" * 600}
-    )
+    payload = {"conversation_id": conversation["id"], "client_id": "1", "text": "x" * 600}
+    await ben.call("chat:send", payload)  # who has said little; others do not silence them
+    error = await refused(ben, "chat:send", payload | {"client_id": "2"})
     assert error.details["limit"] == "conversation_bytes_a_day"
-    await ben.call("chat:send", {"conversation_id": other["id"], "client_id": "1", "text": "x" * 600})
+    await ben.call("chat:send", {"conversation_id": other["id"], "client_id": "3", "text": "x" * 600})
 
 
 async def test_what_was_said_is_remembered_by_the_next_process_but_for_a_grain(tmp_path: Path, mongo_url: str) -> None:
