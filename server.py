@@ -81,7 +81,9 @@ class Server:
         )
         self.sio.eio.route = settings.route
         files = strangers.files_allowed()
-        self.strangers = self.sio.eio.strangers = strangers.Strangers(strangers.strangers_max(files))
+        self.strangers = self.sio.eio.strangers = strangers.Strangers(
+            strangers.strangers_max(files), settings.rate_limit_scale
+        )
         self.strangers.proxied = settings.trusted_proxies > 0
         self.connections_max = min(settings.connections_max, strangers.members_max(files))
         if self.connections_max < settings.connections_max:
@@ -145,9 +147,7 @@ class Server:
 
     def _http(self) -> web.Application:
         settings = self.settings
-        surroundings = Surroundings(
-            settings.production, self.health, self.strangers, settings.trusted_proxies, settings.rate_limit_scale
-        )
+        surroundings = Surroundings(settings.production, self.health, self.strangers, settings.trusted_proxies)
         cross_origin = cors.Cors(self.settings.cors_origins)
         observe, guard = surroundings.middlewares
         middlewares = [observe, cross_origin.middleware, guard]

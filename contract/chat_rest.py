@@ -33,6 +33,6 @@ MIRRORS = (
     mirror("PATCH", _MESSAGE, "chat", chat_commands.EDIT, "message"),
     mirror("DELETE", _MESSAGE, "chat", chat_commands.DELETE, "message"),
     mirror("POST", f"{_MESSAGE}/reactions", "chat", chat_commands.REACT, "message"),
-    mirror("GET", "/api/v1/chat/search", "chat", chat_commands.SEARCH),
+    mirror("GET", "/api/v1/chat/search", "chat", chat_commands.SEARCH, limit="search"),
     mirror("POST", "/api/v1/chat/sync", "chat", chat_commands.SYNC),
 )

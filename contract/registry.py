@@ -146,10 +146,10 @@ class Endpoint:
 
 def mirror(
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"], path: str, tag: str, command: Command,
-    returns: str | None = None, status: int = 200,
+    returns: str | None = None, status: int = 200, limit: str = "general",
 ) -> Endpoint:  # fmt: skip
     """The endpoint that does what a command does."""
-    return Endpoint(method, path, command.doc, tag, command=command, returns=returns, status=status)
+    return Endpoint(method, path, command.doc, tag, command=command, returns=returns, status=status, limit=limit)
 
 
 COMMANDS: dict[str, Command] = {}
@@ -170,5 +170,6 @@ RATE_TIERS = {
     "auth": Rate(120, 60, 60),  # what hashes a password
     "refresh": Rate(300, 60, 100),
     "profile": Rate(12, 60, 12),  # what all whom one talks to are told
+    "search": Rate(60, 60, 20),  # what reads thousands of messages
     "probe": Rate(6000, 60, 1000),
 }

@@ -22,6 +22,7 @@ from ops import audit
 from ops.addresses import network, shared_by_many
 from ops.metrics import STRANGERS, STRANGERS_CLOSED
 from ops.tasks import end
+from ops.turns import Refusals
 
 log = logging.getLogger("parley.strangers")
 
@@ -60,15 +61,16 @@ def members_max(files: int) -> int:
 
 
 class Strangers:
-    """`most` at once. Each is known by any object, an HTTP connection or a session.
+    """`most` at once. Each is known by any object, an HTTP connection or a session. `limit_scale` is RATE_LIMIT_SCALE.
 
     `proxied`: the peers of our connections are proxies.
     """
 
     proxied = False
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limit_scale: float = 0) -> None:
         self._most = most
+        self.refusals = Refusals(limit_scale)
         self._all: dict[Hashable, Callable[[], None]] = {}  # in the order in which they came
         self._addresses: dict[Hashable, str] = {}
         self._by_address: dict[str, dict[Hashable, None]] = {}
@@ -95,6 +97,7 @@ class Strangers:
             own = self._by_address.setdefault(address, {})
             own[who] = None
             if len(own) > self.address_max:
+                self.refusals.note(address)
                 self._close(_next_to_go(own), "too_many_of_one_address")
         while len(self._all) > self._most:
             self._close(_next_to_go(self._all), "too_many")

@@ -2,7 +2,8 @@
 
 The loop accepts and reads whatever is there, so a flood of connections would be answered in one turn of seconds, and
 everybody who is connected would wait for its end. Those who wait take turns by address. And where requests are
-refused again and again these answers come ever later, since a refusal costs as much as an answer.
+refused again and again these answers come ever later, since a refusal costs as much as an answer; and so do sessions
+and log-ins that begin there.
 """
 
 from __future__ import annotations
@@ -71,3 +72,7 @@ class Refusals:
         if len(self._until) > ADDRESSES_MAX:
             self._until.popitem(last=False)
         return max(0.0, spent_until - at)
+
+    def wait_s(self, address: str) -> float:
+        """Seconds for whoever begins something there, if it was refused too much."""
+        return max(0.0, self._until.get(address, -math.inf) - time.monotonic())

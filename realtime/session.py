@@ -158,8 +158,7 @@ class Session:
 
     def spend(self, cost: float) -> float:
         """What arrived costs so much (`realtime.pace`). Seconds for which nothing more is read."""
-        paces = self.server.paces(self.known)
-        if paces is None:
+        if (paces := self.server.paces(self.known)) is None:
             return 0.0
         at = time.monotonic()
         self._spent_until = spend(self._spent_until, cost, paces.packets, at)
@@ -175,6 +174,8 @@ class Session:
         paces = self.server.paces(self.known)
         if paces is None or self.closed:
             return
+        if not self.known:
+            self.server.strangers.refusals.note(self.share)
         at = time.monotonic()
         self._refused_until = spend(self._refused_until, 1, paces.refusals, at)
         if self._refused_until > at:
@@ -182,6 +183,7 @@ class Session:
 
     def _block(self, why: str, at_once: bool = False) -> None:
         audit.record("connection_blocked", reason=why, address=self.share or None)
+        self.server.strangers.refusals.note(self.share)
         self.close(self.server.reason.SERVER_DISCONNECT, TOO_MUCH, at_once)
 
     # Ends

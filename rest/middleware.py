@@ -18,7 +18,7 @@ from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from ops.strangers import Strangers, share_of
-from ops.turns import Refusals, Turns
+from ops.turns import Turns
 from rest.cors import vary
 from rest.endpoint import BODY_S, VERDICT, BodyLate
 from storage.mongo import as_parley_error
@@ -31,6 +31,7 @@ PATH_LOGGED = 512
 # What an honest client does not cause again and again.
 REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429, 503})
 REFUSED_WAIT_S = 5.0
+BEGIN_WAIT_S = 10.0
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
@@ -76,6 +77,16 @@ def _not_inflated() -> web.StreamResponse:
     return response
 
 
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+def _begins(request: web.Request) -> bool:
+    """Whether it is by somebody who shows no log-in, for a session or a log-in perhaps. Probes never wait."""
+    known = hdrs.AUTHORIZATION in request.headers or hdrs.COOKIE in request.headers or "sid=" in request.query_string
+    return not known and not request.path.startswith("/api/v1/health/")
+
+
 def _unclean(request: web.Request) -> web.StreamResponse | None:
     """The answer to a header that is not UTF-8 text: nothing behind the door can store or compare such.
 
@@ -111,15 +122,13 @@ def _incomplete() -> web.StreamResponse:
 
 
 class Surroundings:
-    """Two middlewares: `observe` outside, `guard` inside. `limit_scale` is RATE_LIMIT_SCALE."""
+    """Two middlewares: `observe` outside, `guard` inside."""
 
-    def __init__(
-        self, production: bool, health: Health, strangers: Strangers, trusted_proxies: int, limit_scale: float
-    ) -> None:
+    def __init__(self, production: bool, health: Health, strangers: Strangers, trusted_proxies: int) -> None:
         self._health = health
         self._strangers = strangers
         self._trusted_proxies = trusted_proxies
-        self._turns, self._refusals = Turns(), Refusals(limit_scale)
+        self._turns, self._refusals = Turns(), strangers.refusals
         self._headers = dict(SECURITY_HEADERS)
         self._unaware = not trusted_proxies
         if production:
@@ -147,10 +156,12 @@ class Surroundings:
         started = time.perf_counter()
         address = share_of(client_ip(request, self._trusted_proxies))
         await self._turns.take(address)
+        if _begins(request) and (wait_s := self._refusals.wait_s(address)) > 0:
+            await _pause(min(wait_s, BEGIN_WAIT_S))
         response = await handler(request)
         self._strangers.answered(request.protocol)
         if response.status in REFUSED and (wait_s := self._refusals.note(address)) > 0:
-            await asyncio.sleep(min(wait_s, REFUSED_WAIT_S))
+            await _pause(min(wait_s, REFUSED_WAIT_S))
         elapsed = time.perf_counter() - started
         route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"
         if not response.prepared:

@@ -12,12 +12,14 @@ or the only one there is, is searched by itself, by `seq` from its end, and the 
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from contract import chat
-from contract.errors import invalid
+from contract.errors import ParleyError, invalid
 from contract.types import parse_time
 from models.context import Context
 from models.conversations.actions import Conversations
@@ -33,6 +35,9 @@ from storage.mongo import Document
 BATCH = 100
 BATCHES_MAX = 5
 BLOCKS_MAX = 64
+AT_ONCE = 2  # of all users
+UNDER_WAY_MAX = 8  # of one, who may type faster than is searched
+RETRY_MS = 1_000
 
 
 class Place(NamedTuple):
@@ -92,8 +97,21 @@ class Search:
         self._finding = finding
         self._conversations = conversations
         self._migrated = migrated
+        self._mine: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._all = asyncio.Semaphore(AT_ONCE)
 
     async def search(self, context: Context, payload: chat.Search) -> chat.MessageList:
+        """One at a time for a user and AT_ONCE in all: each reads up to thousands of messages from the database, where
+        everybody's writes are. Raises rate_limited for who has more under way than can be read."""
+        mine = self._mine.setdefault(context.user_id, asyncio.Semaphore(UNDER_WAY_MAX))
+        if mine.locked():
+            raise ParleyError("rate_limited", "So many searches are under way; wait for them.", retry_after_ms=RETRY_MS)
+        turn = self._turns.setdefault(context.user_id, asyncio.Lock())
+        async with mine, turn, self._all:
+            return await self._search(context, payload)
+
+    async def _search(self, context: Context, payload: chat.Search) -> chat.MessageList:
         query = parse(payload.query)
         if query is None:
             raise invalid("query", f"must have one to {QUERY_WORDS_MAX} words")

@@ -58,7 +58,8 @@ def test_refusals_come_ever_later_and_are_forgotten(monkeypatch: pytest.MonkeyPa
     assert [refusals.note("10.0.0.1") for _ in range(REFUSALS_BURST)] == [0.0] * REFUSALS_BURST
     assert refusals.note("10.0.0.1") == pytest.approx(1 / REFUSALS_PER_S)
     assert refusals.note("10.0.0.1") == pytest.approx(2 / REFUSALS_PER_S)
-    assert refusals.note("10.0.0.2") == 0.0
+    assert refusals.wait_s("10.0.0.1") == pytest.approx(2 / REFUSALS_PER_S)
+    assert refusals.note("10.0.0.2") == refusals.wait_s("10.0.0.2") == refusals.wait_s("10.0.0.3") == 0.0
     clock.move(1_000)
     assert refusals.note("10.0.0.1") == 0.0
 

@@ -13,6 +13,7 @@ import pytest
 
 from ops import strangers
 from ops.strangers import Strangers, share_of
+from ops.turns import REFUSALS_BURST
 from server import Server
 from settings import Settings
 from tests.rest.client import http
@@ -185,3 +186,31 @@ async def test_sessions_behind_a_proxy_are_counted_by_what_it_says(settings: Set
                 assert await raw.receive() is None
             for raw in (honest, *hostile[3:]):
                 assert "token_invalid" in await raw.connect("/chat", "no token")
+
+
+async def test_where_much_was_refused_sessions_begin_late(
+    settings: Settings, mongo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused CONNECTs, on however many connections, are their address's; whoever shows a log-in does not wait."""
+    behind = replace(settings, trusted_proxies=1, rate_limit_scale=1)
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("rest.middleware._pause", pause)
+    hostile, honest = {"X-Forwarded-For": "198.51.100.7"}, {"X-Forwarded-For": "203.0.113.9"}
+    async with serving(behind, mongo_url) as (_, url), http(url) as call:
+        crowd = Crowd(url)
+        account = await crowd.account()
+        for _ in range(REFUSALS_BURST + 2):
+            async with Raw(url, headers=hostile) as raw:
+                assert "token_invalid" in await raw.connect("/chat", "no token")
+        before = len(waits)
+        assert before > 0
+        async with Raw(url, headers=honest) as raw:
+            assert "token_invalid" in await raw.connect("/chat", "no token")
+        assert (await call("GET", "/api/v1/auth/me", token=account.access_token, headers=hostile)).status == 200
+        assert (await call("GET", "/api/v1/health/ready", headers=hostile)).status == 200
+        assert len(waits) == before
+        await crowd.close()
