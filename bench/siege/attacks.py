@@ -28,6 +28,7 @@ CHUNK_BYTES = 65_536
 LOWER_PRIORITY = 10
 ADDRESSES = [f"127.0.66.{number}" for number in range(1, 51)]
 HOLDERS = 3_000
+FILES = 2 * HOLDERS
 REQUESTS_AT_ONCE = 50
 VICTIM = "victim@siege.example"
 
@@ -256,7 +257,10 @@ def main() -> None:
     name, url, token, mbit = sys.argv[1:]
     os.nice(LOWER_PRIORITY)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:  # more than the server has, which only the superuser may
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, max(FILES, hard)))
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     target = urlsplit(url)
     assert target.hostname is not None
     assert target.port is not None
