@@ -98,9 +98,18 @@ class Strangers:
             own[who] = None
             if len(own) > self.address_max:
                 self.refusals.note(address)
-                self._close(_next_to_go(own), "too_many_of_one_address")
+                self._close(self._next_to_go(own), "too_many_of_one_address")
         while len(self._all) > self._most:
-            self._close(_next_to_go(self._all), "too_many")
+            self._close(self._next_to_go(self._all), "too_many")
+
+    def _next_to_go(self, among: Iterable[Hashable]) -> Hashable:
+        """Of the oldest, one that nothing is being answered, and of the address that has most; the oldest of these."""
+
+        def dispensable(who: Hashable) -> tuple[bool, int]:
+            own = self._by_address.get(self._addresses.get(who, ""), ())
+            return not getattr(who, "_request_in_progress", False), len(own)
+
+        return max(itertools.islice(among, LOOKED_AT), key=dispensable)
 
     @property
     def address_max(self) -> int:
@@ -188,12 +197,6 @@ class Strangers:
 def share_of(address: str | None) -> str:
     """By what strangers of an address are counted; empty if they are not."""
     return "" if shared_by_many(address) else network(address)
-
-
-def _next_to_go(among: Iterable[Hashable]) -> Hashable:
-    """The oldest, but not one whose request is being answered if one of the oldest is idle."""
-    oldest = list(itertools.islice(among, LOOKED_AT))
-    return next((who for who in oldest if not getattr(who, "_request_in_progress", False)), oldest[0])
 
 
 KEY = web.AppKey("strangers", Strangers)

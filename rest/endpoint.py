@@ -114,7 +114,10 @@ class Rest:
                 raise ParleyError("rate_limited", retry_after_ms=verdict.retry_after_ms)
         if identity is not None:
             self._strangers.went(request.protocol)
-        return Call(request, await parse(endpoint, request), client, identity)
+        payload = await parse(endpoint, request)
+        # All of it is here, and what is left to do is ours: it is not closed for others now, whoever's it is.
+        self._strangers.went(request.protocol)
+        return Call(request, payload, client, identity)
 
     async def _identify(self, endpoint: Endpoint, request: web.Request) -> Identity:
         header = request.headers.get("Authorization", "")

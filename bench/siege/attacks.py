@@ -28,7 +28,7 @@ CHUNK_BYTES = 65_536
 LOWER_PRIORITY = 10
 ADDRESSES = [f"127.0.66.{number}" for number in range(1, 51)]
 HOLDERS = 3_000
-FILES = 2 * HOLDERS
+FILES, OWN_FILES = 2 * HOLDERS, 24
 REQUESTS_AT_ONCE = 50
 VICTIM = "victim@siege.example"
 
@@ -268,7 +268,9 @@ def main() -> None:
     if isinstance(chosen, Stream):
         stream(chosen, where, token, allowance)
     elif isinstance(chosen, Holders):
-        Crowd(where, lambda number: chosen.opening(number, token), allowance, again=False).hold(HOLDERS)
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        count = min(HOLDERS, files - OWN_FILES)
+        Crowd(where, lambda number: chosen.opening(number, token), allowance, again=False).hold(count)
     else:
         Crowd(where, lambda number: chosen.request(number, token), allowance, again=True).hold(REQUESTS_AT_ONCE)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import bcrypt
 import pytest
 
 from ops import strangers
@@ -17,7 +19,7 @@ from server import Server
 from settings import Settings
 from tests.rest.client import http
 from tests.socket.protocol import Polling
-from tests.support import PATIENCE_S, Crowd, Raw, serving, until
+from tests.support import PASSWORD, PATIENCE_S, Crowd, Raw, serving, until
 
 
 class Silent:
@@ -214,3 +216,41 @@ async def test_where_much_was_refused_sessions_begin_late(
         assert (await call("GET", "/api/v1/auth/me", token=account.access_token, headers=hostile)).status == 200
         assert (await call("GET", "/api/v1/health/ready", headers=hostile)).status == 200
         assert len(waits) == before
+
+
+def test_when_there_are_too_many_the_address_with_most_gives_way() -> None:
+    """An honest one who is older than all of a flood from fifty addresses stays."""
+    room = Strangers(100)
+    closed: list[object] = []
+    room.came("honest", lambda: closed.append("honest"), share_of("203.0.113.9"))
+    for number in range(1_000):
+        address = f"198.51.100.{number % 20}"
+        room.came(number, lambda number=number: closed.append(number), share_of(address))  # type: ignore[misc]
+    assert len(room) == 100
+    assert "honest" not in closed
+
+
+async def test_a_log_in_that_is_being_looked_at_is_not_closed_for_others(
+    server: Server, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await crowd.account()
+    original, entered, go_on = bcrypt.checkpw, threading.Event(), threading.Event()
+
+    def checkpw(password: bytes, hashed: bytes) -> bool:
+        entered.set()
+        go_on.wait(PATIENCE_S)
+        return original(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+    login = asyncio.create_task(crowd.rest.login(account.user["email"], PASSWORD))
+    await until(entered.is_set)
+    server.strangers._most = 3
+    half = (
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    )
+    silent = Silent(crowd.url)
+    await silent.open(20, half)  # something is being answered them too
+    await silent.gone(17)
+    go_on.set()
+    assert (await login).id == account.id
+    silent.close()
