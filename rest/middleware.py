@@ -32,6 +32,7 @@ PATH_LOGGED = 512
 REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429, 503})
 REFUSED_WAIT_S = 5.0
 BEGIN_WAIT_S = 10.0
+LOOK_S = 0.25
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
@@ -77,8 +78,11 @@ def _not_inflated() -> web.StreamResponse:
     return response
 
 
-async def _pause(seconds: float) -> None:
-    await asyncio.sleep(seconds)
+async def _pause(request: web.Request, seconds: float) -> None:
+    """Ends soon when the connection has gone: what it had sent would be held for nobody."""
+    while seconds > 0 and request.transport is not None:
+        await asyncio.sleep(min(seconds, LOOK_S))
+        seconds -= LOOK_S
 
 
 def _begins(request: web.Request) -> bool:
@@ -157,11 +161,13 @@ class Surroundings:
         address = share_of(client_ip(request, self._trusted_proxies))
         await self._turns.take(address)
         if _begins(request) and (wait_s := self._refusals.wait_s(address)) > 0:
-            await _pause(min(wait_s, BEGIN_WAIT_S))
+            await _pause(request, min(wait_s, BEGIN_WAIT_S))
+            if request.transport is None:
+                return error_response(ParleyError("unavailable"), request_id)
         response = await handler(request)
         self._strangers.answered(request.protocol)
         if response.status in REFUSED and (wait_s := self._refusals.note(address)) > 0:
-            await _pause(min(wait_s, REFUSED_WAIT_S))
+            await _pause(request, min(wait_s, REFUSED_WAIT_S))
         elapsed = time.perf_counter() - started
         route = request.match_info.route.resource.canonical if request.match_info.route.resource else "none"
         if not response.prepared:

@@ -196,7 +196,7 @@ async def test_where_much_was_refused_sessions_begin_late(
     behind = replace(settings, trusted_proxies=1, rate_limit_scale=1)
     waits: list[float] = []
 
-    async def pause(seconds: float) -> None:
+    async def pause(request: object, seconds: float) -> None:
         waits.append(seconds)
 
     monkeypatch.setattr("rest.middleware._pause", pause)
