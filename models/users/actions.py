@@ -147,9 +147,10 @@ class Users:
         """Others' guesses do not keep a caller who is logged in from it; the tries of this log-in count."""
         document = await self.get(context.user_id)
         lane = lane_of("session", context.session_id, known=True)
-        await self._verify(document, account_key(document["email_key"]), lane, payload.current_password, client)
+        account = account_key(document["email_key"])
+        await self._verify(document, account, lane, payload.current_password, client)
         check_strength(payload.new_password, document["email"])
-        hashed = await self._passwords.hash(payload.new_password, client, context.user_id)
+        hashed = await self._passwords.hash(payload.new_password, client, account)
         credentials = credentials_of(document) + 1
         await self._sessions.keep(context.session_id, credentials)
         fields = {"password_hash": hashed, "credentials": credentials, "updated_at": now()}
