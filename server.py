@@ -30,9 +30,9 @@ from handlers.typing import TypingNamespace
 from models.processes.actions import Processes
 from ops import collector, logs, private, strangers
 from ops.health import Health
-from ops.http import make_runner
+from ops.http import Site, make_runner
 from ops.lag import LoopLag
-from ops.listening import BACKLOG, Inherited
+from ops.listening import Inherited, listen
 from ops.tasks import end
 from realtime import adapters, drain
 from realtime.admission import Admission
@@ -249,8 +249,9 @@ async def run_until(settings: configuration.Settings, url: str, stopping: asynci
             await inherited.start()
         else:
             # Without Redis two processes would not know of each other's clients: sharing the port is then a mistake.
-            shared = settings.redis_url is not None or None
-            await web.TCPSite(runner, settings.host, settings.port, reuse_port=shared, backlog=BACKLOG).start()
+            shared = settings.redis_url is not None
+            for listening in listen(settings.host, settings.port, 1, shared)[0]:
+                await Site(runner, listening).start()
         port = runner.addresses[0][1]
         print(f"parley listening on http://{settings.host}:{port}", flush=True)
         await stopping.wait()

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from aiohttp import web
 
 from bench.clients import Rest
 from contract.catalogue import COMMANDS
 from contract.types import Empty
 from handlers.base import Success
-from ops.http import make_runner
+from ops.http import Site, make_runner
+from ops.listening import listen
 from ops.metrics import COMMANDS as TALLY
 from realtime import packets
 from realtime.namespace import Incoming
@@ -130,7 +130,7 @@ async def run(directory: Path, url: str) -> None:
     runner = make_runner(server.app)
     await server.start()
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await Site(runner, listen("127.0.0.1", 0, 1)[0][0]).start()
     async with Rest(f"http://127.0.0.1:{runner.addresses[0][1]}") as rest:
         account = await rest.register("anatomy@bench.example", "correct horse battery staple", "Anatomy")
     session, member = await connected(server, account.access_token)

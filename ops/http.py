@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 from aiohttp import web
 
 from ops import strangers
+from ops.acceptor import Acceptor
+from ops.strangers import STRANGERS_MAX, Strangers
 
 HEADER_BYTES_MAX = 16_384
 # Longer than nginx and HAProxy keep theirs (60 s), so that it is not we who end one that they are about to use.
@@ -14,19 +19,54 @@ LINGER_S = 2.0  # so long the rest of a refused body is read and thrown away
 SHUTDOWN_S = 1.0  # so long a request that is being answered may go on when the process ends
 
 
-class _Runner(web.AppRunner):
-    """Lets the application's strangers know of every connection."""
+class Runner(web.AppRunner):
+    """Its connections are accepted a few in a turn, and the application's strangers know of each."""
+
+    acceptor: Acceptor
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        if (known := self.app.get(strangers.KEY)) is not None:
-            known.watch(server)
+        known = self.app.get(strangers.KEY, None)
+        if known is None:  # an application of the tests
+            known = Strangers(STRANGERS_MAX)
+        known.watch(server)
+        self.acceptor = Acceptor(server, known, strangers.waiting_max(strangers.files_allowed()))
         return server
 
+    @property
+    def addresses(self) -> list[Any]:
+        return self.acceptor.addresses
 
-def make_runner(app: web.Application) -> web.AppRunner:
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        if self.server is not None:
+            self.acceptor.stop()
+
+
+class Site(web.BaseSite):
+    """Accepts on a listening socket, which is its own from then on."""
+
+    def __init__(self, runner: Runner, listening: socket.socket) -> None:
+        super().__init__(runner)
+        self._acceptor, self._listening = runner.acceptor, listening
+
+    @property
+    def name(self) -> str:
+        host, port = self._listening.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        await super().start()
+        self._acceptor.listen(self._listening)
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._acceptor.leave(self._listening)
+
+
+def make_runner(app: web.Application) -> Runner:
     """Lines and headers have a size, bodies are not inflated, connections that are kept have an end."""
-    return _Runner(
+    return Runner(
         app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=False,
         max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX, auto_decompress=False,
         keepalive_timeout=KEEP_ALIVE_S, lingering_time=LINGER_S, read_bufsize=READ_AHEAD_BYTES,

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
+from ops.http import Runner, Site
 from ops.tasks import end, until
 
 # A crowd that comes at once waits here; a client that finds it full tries again after 1, 3, 7 and 15 s.
 BACKLOG = 4_096
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 DRAINING_LINE = b"parley draining"
 ALL, OWN = b"1", b"0"  # what the formation writes to a process: accept on every slot's sockets, or on its own only
 FIRST_REQUEST_S = 1.0  # so long a connection that was just accepted has to send its first request
@@ -32,8 +36,10 @@ TURNS = 10
 log = logging.getLogger("parley")
 
 
-def listen(host: str, port: int, count: int) -> list[list[socket.socket]]:
+def listen(host: str, port: int, count: int, shared: bool = True) -> list[list[socket.socket]]:
     """For each of `count` slots a listening socket for every address of `host`, all on one port.
+
+    `shared`: other processes may listen on it as well.
 
     Port 0 becomes a number with the first. Raises OSError, and has closed what it opened.
     """
@@ -41,20 +47,39 @@ def listen(host: str, port: int, count: int) -> list[list[socket.socket]]:
         slots: list[list[socket.socket]] = []
         for _ in range(count):
             slots.append([])
+            missing: OSError | None = None
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, kind, protocol, _, address in dict.fromkeys(found):
-                one = opened.enter_context(socket.socket(family, kind, protocol))
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if family == socket.AF_INET6:  # as asyncio does: "::" does not take the IPv4 port as well
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                one.setblocking(False)
-                one.bind((address[0], port, *address[2:]))
+                try:
+                    one = _bound(family, kind, protocol, (address[0], port, *address[2:]), shared)
+                except OSError as error:
+                    if error.errno not in NOT_HERE:
+                        raise
+                    missing = error  # "localhost" may have an IPv6 address where the machine has none
+                    continue
+                opened.enter_context(one)
                 one.listen(BACKLOG)
                 port = port or one.getsockname()[1]
                 slots[-1].append(one)
+            if missing is not None and not slots[-1]:
+                raise missing
         opened.pop_all()
     return slots
+
+
+def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], shared: bool) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:  # as asyncio does: "::" does not take the IPv4 port as well
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+    except OSError as error:
+        one.close()
+        raise OSError(error.errno, f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
+    return one
 
 
 async def _turns() -> None:
@@ -70,18 +95,18 @@ class Inherited:
     process's copy, so the queues stay.
     """
 
-    def __init__(self, runner: web.AppRunner, own: Sequence[int], others: Sequence[int]) -> None:
+    def __init__(self, runner: Runner, own: Sequence[int], others: Sequence[int]) -> None:
         self._runner = runner
         self._own, self._others = own, others
-        self._standing_in: list[web.SockSite] = []
+        self._standing_in: list[Site] = []
         self._obeying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._accept_on(self._own)
         self._obeying = asyncio.create_task(self._obey(), name="standing in")
 
-    async def _accept_on(self, fds: Sequence[int]) -> list[web.SockSite]:
-        sites = [web.SockSite(self._runner, socket.socket(fileno=os.dup(fd)), backlog=BACKLOG) for fd in fds]
+    async def _accept_on(self, fds: Sequence[int]) -> list[Site]:
+        sites = [Site(self._runner, socket.socket(fileno=os.dup(fd))) for fd in fds]
         for site in sites:
             await site.start()
         return sites
@@ -110,6 +135,7 @@ class Inherited:
         for fd in (*self._own, *self._others):
             os.close(fd)
         await _turns()
+        await until(lambda: not self._runner.acceptor.waiting, FIRST_REQUEST_S, LOOK_EVERY_S)
         await until(lambda: all(one._request_count for one in self._connections()), FIRST_REQUEST_S, LOOK_EVERY_S)
         await _turns()
 

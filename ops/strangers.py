@@ -30,8 +30,13 @@ FILES_WANTED = 1_048_576
 FILES_RESERVED = 128  # the database's, Redis's, the logs and what listens
 STRANGERS_SHARE = 1 / 3
 STRANGERS_MAX = 20_000
+WAITING_SHARE = 1 / 16
+WAITING_MAX = 1_024
 FIRST_REQUEST_S = 10.0
 ADDRESS_SHARE = 1 / 4
+LATE_FROM_ALL = 256  # the share of each address of so many strangers, and never fewer than
+LATE_FROM = 8
+LATE_SHARE = 3 / 4
 LOOK_EVERY_S = 1.0
 LOOKED_AT = 64
 COMPLAIN_EVERY_S = 10.0
@@ -51,13 +56,18 @@ def files_allowed() -> int:
     return FILES_WANTED if soft == resource.RLIM_INFINITY else soft
 
 
+def waiting_max(files: int) -> int:
+    """So many connections that were accepted may wait for their turn."""
+    return max(16, min(WAITING_MAX, int((files - FILES_RESERVED) * WAITING_SHARE)))
+
+
 def strangers_max(files: int) -> int:
     return max(16, min(STRANGERS_MAX, int((files - FILES_RESERVED) * STRANGERS_SHARE)))
 
 
 def members_max(files: int) -> int:
     """How many connections of people who have logged in so many files allow."""
-    return max(16, files - FILES_RESERVED - strangers_max(files))
+    return max(16, files - FILES_RESERVED - strangers_max(files) - waiting_max(files))
 
 
 class Strangers:
@@ -97,7 +107,6 @@ class Strangers:
             own = self._by_address.setdefault(address, {})
             own[who] = None
             if len(own) > self.address_max:
-                self.refusals.note(address)
                 self._close(self._next_to_go(own), "too_many_of_one_address")
         while len(self._all) > self._most:
             self._close(self._next_to_go(self._all), "too_many")
@@ -110,6 +119,18 @@ class Strangers:
             return not getattr(who, "_request_in_progress", False), len(own)
 
         return max(itertools.islice(among, LOOKED_AT), key=dispensable)
+
+    def is_late(self, address: str) -> bool:
+        """Whether so much was refused there, or so many of it have not logged in, that others go before it."""
+        if not address:
+            return False
+        share = max(LATE_FROM, min(LATE_FROM_ALL, self._most // 8) // (len(self._by_address) or 1))
+        return len(self._by_address.get(address, ())) >= share or self.refusals.wait_s(address) > 0
+
+    @property
+    def room_for_late(self) -> int:
+        """Those that are late take of what strangers do not."""
+        return int(self._most * LATE_SHARE) - len(self._all)
 
     @property
     def address_max(self) -> int:
@@ -142,7 +163,7 @@ class Strangers:
         def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
             made(handler, transport)
             self._unheard[handler] = time.monotonic()
-            self.came(handler, transport.abort, self._address_of(transport))
+            self.came(handler, transport.abort, self.share_of(transport.get_extra_info("peername")))
 
         def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
             self.went(handler)
@@ -157,14 +178,13 @@ class Strangers:
 
     def answered(self, connection: web.RequestHandler) -> None:
         """A request has been answered. Whoever's it was, a connection that is kept is now the newest stranger."""
-        if connection.transport is not None:
+        if (transport := connection.transport) is not None:
             self._forget(connection)
-            self.came(connection, connection.transport.abort, self._address_of(connection.transport))
+            self.came(connection, transport.abort, self.share_of(transport.get_extra_info("peername")))
 
-    def _address_of(self, transport: asyncio.BaseTransport) -> str:
+    def share_of(self, peer: object) -> str:
         """Empty for a proxy: all connections are its own, and only requests tell of others."""
-        peer = None if self.proxied else transport.get_extra_info("peername")
-        return share_of(peer[0]) if isinstance(peer, tuple) else ""
+        return share_of(peer[0]) if isinstance(peer, tuple) and not self.proxied else ""
 
     def look(self, at: float) -> None:
         """Closes those that have been silent from the beginning for too long."""
@@ -181,6 +201,7 @@ class Strangers:
             self._closed, self._complained_at = 0, at
 
     def _close(self, who: Hashable, reason: str) -> None:
+        self.refusals.note(self._addresses.get(who, ""))
         close = self._forget(who)
         self._unheard.pop(who, None)
         self._closed += 1

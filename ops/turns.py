@@ -16,8 +16,12 @@ from collections import OrderedDict, deque
 PER_TURN = 4
 REFUSALS_PER_S = 5.0
 REFUSALS_BURST = 100
+BUSY_BURST = 5
+BUSY_ADDRESSES = 10  # all addresses together may cause as many as so many of them, for BUSY_S at once
+BUSY_S = 5.0
 OVERDRAWN_MAX_S = 60.0
 ADDRESSES_MAX = 20_000
+BEGIN_WAIT_S = 10.0  # so long at most whatever begins at an address waits that was refused too much
 
 
 class Turns:
@@ -55,24 +59,34 @@ class Turns:
 
 class Refusals:
     """How long the answer to a refused request has to wait, by its address. `scale` multiplies how many an address may
-    cause; 0: any number."""
+    cause; 0: any number.
+
+    An address may cause REFUSALS_BURST at once; while the process refuses much altogether, BUSY_BURST.
+    """
 
     def __init__(self, scale: float) -> None:
         self._per_s = REFUSALS_PER_S * scale
         self._until: OrderedDict[str, float] = OrderedDict()  # when an address will have earned what it has spent
+        self._all_until = -math.inf  # and all of them
 
     def note(self, address: str) -> float:
         """Seconds for one more, which has just been refused."""
         if not self._per_s or not address:
             return 0.0
         at = time.monotonic()
+        self._all_until = max(self._all_until, at - BUSY_S) + 1 / (self._per_s * BUSY_ADDRESSES)
+        self._all_until = min(self._all_until, at + OVERDRAWN_MAX_S)
         spent_until = max(self._until.get(address, -math.inf), at - REFUSALS_BURST / REFUSALS_PER_S)
-        self._until[address] = spent_until = min(spent_until + 1 / self._per_s, at + OVERDRAWN_MAX_S)
+        self._until[address] = min(spent_until + 1 / self._per_s, at + OVERDRAWN_MAX_S)
         self._until.move_to_end(address)
         if len(self._until) > ADDRESSES_MAX:
             self._until.popitem(last=False)
-        return max(0.0, spent_until - at)
+        return self.wait_s(address)
 
     def wait_s(self, address: str) -> float:
-        """Seconds for whoever begins something there, if it was refused too much."""
-        return max(0.0, self._until.get(address, -math.inf) - time.monotonic())
+        """Seconds for whatever begins there, if it was refused too much."""
+        if (until := self._until.get(address)) is None:
+            return 0.0
+        at = time.monotonic()
+        unspent = (REFUSALS_BURST - BUSY_BURST) / REFUSALS_PER_S if self._all_until > at else 0.0
+        return max(0.0, until + unspent - at)

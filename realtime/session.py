@@ -132,6 +132,7 @@ class Session:
 
     def malformed(self, why: object) -> None:
         log.info("closing %s: malformed: %s", name_of(self), why)
+        self.server.strangers.refusals.note(self.share)
         self.close(self.server.reason.TRANSPORT_ERROR)
 
     # What it may bring
@@ -190,9 +191,7 @@ class Session:
 
     def close(self, reason: str, code: int = NORMAL, at_once: bool = False) -> None:
         """Ends the session and all its namespaces; the client is told, behind whatever waits to be written.
-
-        `at_once`: its answer is not waited for, as if there were many strangers.
-        """
+        `at_once`: its answer is not waited for."""
         if self.closed:
             return
         self._end(reason)

@@ -18,7 +18,7 @@ from ops.health import Health
 from ops.logs import REQUEST_ID, new_request_id
 from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from ops.strangers import Strangers, share_of
-from ops.turns import Turns
+from ops.turns import BEGIN_WAIT_S, Turns
 from rest.cors import vary
 from rest.endpoint import BODY_S, VERDICT, BodyLate
 from storage.mongo import as_parley_error
@@ -31,7 +31,6 @@ PATH_LOGGED = 512
 # What an honest client does not cause again and again.
 REFUSED = frozenset({400, 401, 403, 404, 405, 408, 413, 415, 422, 423, 429, 503})
 REFUSED_WAIT_S = 5.0
-BEGIN_WAIT_S = 10.0
 LOOK_S = 0.25
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -83,12 +82,6 @@ async def _pause(request: web.Request, seconds: float) -> None:
     while seconds > 0 and request.transport is not None:
         await asyncio.sleep(min(seconds, LOOK_S))
         seconds -= LOOK_S
-
-
-def _begins(request: web.Request) -> bool:
-    """Whether it is by somebody who shows no log-in, for a session or a log-in perhaps. Probes never wait."""
-    known = hdrs.AUTHORIZATION in request.headers or hdrs.COOKIE in request.headers or "sid=" in request.query_string
-    return not known and not request.path.startswith("/api/v1/health/")
 
 
 def _unclean(request: web.Request) -> web.StreamResponse | None:
@@ -160,7 +153,7 @@ class Surroundings:
         started = time.perf_counter()
         address = share_of(client_ip(request, self._trusted_proxies))
         await self._turns.take(address)
-        if _begins(request) and (wait_s := self._refusals.wait_s(address)) > 0:
+        if self._begins_late(request) and (wait_s := self._refusals.wait_s(address)) > 0:
             await _pause(request, min(wait_s, BEGIN_WAIT_S))
             if request.transport is None:
                 return error_response(ParleyError("unavailable"), request_id)
@@ -178,6 +171,15 @@ class Surroundings:
             path = request.path[:PATH_LOGGED]
             log.info("%s %s %d %.1f ms", request.method, path, response.status, elapsed * 1000)
         return response
+
+    def _begins_late(self, request: web.Request) -> bool:
+        """Whether it waits where its address was refused too much: it shows no log-in, and is for a session or a
+        log-in perhaps. The first request of a connection has waited before it was let in. Probes never wait.
+        """
+        if request.protocol._request_count == 1 and not self._strangers.proxied:
+            return False
+        known = hdrs.AUTHORIZATION in request.headers or hdrs.COOKIE in request.headers
+        return not known and "sid=" not in request.query_string and not request.path.startswith("/api/v1/health/")
 
     def _look_for_proxies(self, request: web.Request) -> None:
         """Behind one that is not known, everybody has one address, and with it one limit."""

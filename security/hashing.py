@@ -122,23 +122,26 @@ class HashQueue:
 
     async def run(self, caller: Caller, work: Callable[[], Any], owner: str | None = None) -> Any:
         """`owner`: of which account the caller is the owner, as far as one can tell; None for a stranger."""
-        line, whose = (self._strangers, caller.address) if owner is None else (self._known, owner)
-        self._make_room(line, whose)
+        line, whose = self._line_of(caller, owner)
+        self._check_room(line, whose)
+        if line.length >= WAITING_MAX:
+            line.drop_last(line.longest()).future.set_exception(self._full())
         job = _Job(asyncio.get_running_loop().create_future(), caller, work, whose)
         line.add(job)
         self._begin()
         return await job.future
 
-    def _make_room(self, line: _Line, whose: str) -> None:
-        """So that one more of these may wait."""
-        if line.of(whose) >= line.most:
+    def _line_of(self, caller: Caller, owner: str | None) -> tuple[_Line, str]:
+        return (self._strangers, caller.address) if owner is None else (self._known, owner)
+
+    def check_room(self, caller: Caller, owner: str | None = None) -> None:
+        """Raises over_capacity if `run` would now, for those who would write to the database before."""
+        self._check_room(*self._line_of(caller, owner))
+
+    def _check_room(self, line: _Line, whose: str) -> None:
+        full = line.length >= WAITING_MAX and line.of(line.longest()) <= line.of(whose) + 1
+        if full or line.of(whose) >= line.most:
             raise self._full()
-        if line.length < WAITING_MAX:
-            return
-        longest = line.longest()
-        if line.of(longest) <= line.of(whose) + 1:
-            raise self._full()
-        line.drop_last(longest).future.set_exception(self._full())
 
     def _full(self) -> ParleyError:
         HASHES.labels("refused").inc()

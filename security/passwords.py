@@ -55,6 +55,10 @@ class Passwords:
         hashed: bytes = await self._queue.run(caller, partial(bcrypt.hashpw, self.prehash(password), salt), owner)
         return hashed.decode()
 
+    def check_room(self, caller: Caller, owner: str | None = None) -> None:
+        """Raises over_capacity if `verify` would now."""
+        self._queue.check_room(caller, owner)
+
     async def verify(self, password: str, hashed: str | None, caller: Caller, owner: str | None = None) -> bool:
         """False for a wrong password, and, after as long, for an account that does not exist (`hashed` None).
 

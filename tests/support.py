@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import aiohttp
-from aiohttp import web
 
 from bench.clients import Account, Person, Rest
-from ops.http import make_runner
+from ops.http import Site, make_runner
+from ops.listening import listen
 from server import Server
 from settings import Settings
 
@@ -42,8 +42,7 @@ async def serving(settings: Settings, mongo_url: str) -> AsyncIterator[tuple[Ser
     try:
         await server.start()
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        await Site(runner, listen("127.0.0.1", 0, 1)[0][0]).start()
         yield server, f"http://127.0.0.1:{runner.addresses[0][1]}"
         await server.drain()
     finally:

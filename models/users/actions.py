@@ -88,6 +88,8 @@ class Users:
     async def _verify(self, document: Document | None, account: str, lane: Lane, password: str, client: Client) -> None:
         """Returns if the password is right. The try is counted before it is made, whatever comes then."""
         user_id = document["_id"] if document else None
+        owner = account if lane.known else None
+        self._passwords.check_room(client, owner)
         try:
             await self._attempts.begin(account, lane, now())
         except ParleyError:
@@ -95,7 +97,7 @@ class Users:
             raise
         hashed = document["password_hash"] if document else None
         try:
-            right = await self._passwords.verify(password, hashed, client, account if lane.known else None)
+            right = await self._passwords.verify(password, hashed, client, owner)
         except ParleyError:
             await self._attempts.forgive(account, lane, now(), whole_lane=False)
             raise

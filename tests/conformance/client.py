@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from ops.http import make_runner
+from ops.http import Site, make_runner
+from ops.listening import listen
 from realtime import engine
 from realtime.polling import PollingLink
 from realtime.session import Session
@@ -69,7 +70,7 @@ async def hosting(kind: str) -> AsyncIterator[Place]:
         app, sio = make_app(kind)
     runner = make_runner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await Site(runner, listen("127.0.0.1", 0, 1)[0][0]).start()
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http:
             yield Place(runner, "engine.io" if kind == "engine" else "socket.io", sio.eio, http)

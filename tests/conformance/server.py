@@ -14,7 +14,8 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from ops.http import make_runner
+from ops.http import Site, make_runner
+from ops.listening import listen
 from realtime import engine
 from realtime.engine import SocketServer
 from realtime.inbox import Step
@@ -111,7 +112,8 @@ def make_app(kind: str) -> tuple[web.Application, SocketServer]:
 async def serve(kind: str, port: int) -> None:
     runner = make_runner(make_app(kind)[0])
     await runner.setup()
-    await web.TCPSite(runner, "localhost", port).start()
+    for listening in listen("localhost", port, 1)[0]:
+        await Site(runner, listening).start()
     print(f"listening on {port}", flush=True)
     await asyncio.Event().wait()
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ops.turns import PER_TURN, REFUSALS_BURST, REFUSALS_PER_S, Refusals, Turns
+from ops.turns import BUSY_BURST, PER_TURN, REFUSALS_BURST, REFUSALS_PER_S, Refusals, Turns
 from tests.clock import Clock
 
 
@@ -62,6 +62,20 @@ def test_refusals_come_ever_later_and_are_forgotten(monkeypatch: pytest.MonkeyPa
     assert refusals.note("10.0.0.2") == refusals.wait_s("10.0.0.2") == refusals.wait_s("10.0.0.3") == 0.0
     clock.move(1_000)
     assert refusals.note("10.0.0.1") == 0.0
+
+
+def test_while_much_is_refused_everywhere_few_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0 + clock.ahead_s)
+    refusals = Refusals(1)
+    for number in range(BUSY_BURST):
+        assert refusals.note("10.0.0.1") == 0.0, number
+    for number in range(1_000):
+        refusals.note(f"10.1.{number // 250}.{number % 250}")
+    assert refusals.wait_s("10.1.0.0") == 0.0
+    assert refusals.note("10.0.0.1") == pytest.approx(1 / REFUSALS_PER_S)
+    clock.move(120)
+    assert refusals.wait_s("10.0.0.1") == refusals.note("10.0.0.1") == 0.0
 
 
 @pytest.mark.parametrize(("scale", "address"), [(0, "10.0.0.1"), (1, "")])
