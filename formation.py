@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
 import itertools
 import signal
 import socket
@@ -20,7 +19,7 @@ from collections.abc import Callable
 import settings as configuration
 from ops import private
 from ops.child import Kind, put, say
-from ops.listening import listen
+from ops.listening import ListenError, listen
 from ops.slot import Slot
 from security import secret
 from storage import embedded
@@ -144,10 +143,8 @@ def run(settings: configuration.Settings, count: int) -> int:
     database = None if settings.mongo_url else embedded.EmbeddedMongo(settings.data_dir)
     try:
         sockets = listen(host, settings.port, count)
-    except OSError as error:
-        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        advice = "; choose another PORT" if taken else ""
-        raise FormationError(f"{error.strerror}: {host}:{settings.port}{advice}") from None
+    except ListenError as error:
+        raise FormationError(error.strerror) from None
     port = sockets[0][0].getsockname()[1]
 
     def prepare() -> dict[str, str]:

@@ -32,7 +32,7 @@ from ops import collector, logs, private, strangers
 from ops.health import Health
 from ops.http import Site, make_runner
 from ops.lag import LoopLag
-from ops.listening import Inherited, listen
+from ops.listening import Inherited, ListenError, listen
 from ops.tasks import end
 from realtime import adapters, drain
 from realtime.admission import Admission
@@ -286,10 +286,8 @@ def main() -> int:
     ) as error:  # fmt: skip
         print(f"parley cannot start: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno is None or "address" not in str(error).lower():
-            raise
-        print(f"parley cannot start: {error.strerror or error}; choose another PORT", file=sys.stderr)
+    except ListenError as error:
+        print(f"parley cannot start: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -36,19 +36,26 @@ TURNS = 10
 log = logging.getLogger("parley")
 
 
+class ListenError(OSError):
+    """Its text tells an operator the address and what is wrong with it."""
+
+
 def listen(host: str, port: int, count: int, shared: bool = True) -> list[list[socket.socket]]:
     """For each of `count` slots a listening socket for every address of `host`, all on one port.
 
     `shared`: other processes may listen on it as well.
 
-    Port 0 becomes a number with the first. Raises OSError, and has closed what it opened.
+    Port 0 becomes a number with the first. Raises ListenError, and has closed what it opened.
     """
     with contextlib.ExitStack() as opened:
         slots: list[list[socket.socket]] = []
         for _ in range(count):
             slots.append([])
             missing: OSError | None = None
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            except socket.gaierror as error:
+                raise _refused(error, host, port) from None
             for family, kind, protocol, _, address in dict.fromkeys(found):
                 try:
                     one = _bound(family, kind, protocol, (address[0], port, *address[2:]), shared)
@@ -67,6 +74,11 @@ def listen(host: str, port: int, count: int, shared: bool = True) -> list[list[s
     return slots
 
 
+def _refused(error: OSError, host: str, port: int) -> ListenError:
+    advice = "; choose another PORT" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+    return ListenError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}{advice}")
+
+
 def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], shared: bool) -> socket.socket:
     one = socket.socket(family, kind, protocol)
     try:
@@ -78,7 +90,7 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], shar
         one.bind(address)
     except OSError as error:
         one.close()
-        raise OSError(error.errno, f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
+        raise _refused(error, *address[:2]) from None
     return one
 
 
