@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: run test check contract seed bench chaos help install install-dev
+.PHONY: run dev test test-fast check fix contract seed bench chaos help install install-dev
 
 help:
 	@echo "make run       start the server (embedded database, nothing else needed); WEB=4: four processes on one port"
+	@echo "make dev       the same, started again whenever a source changes, with asyncio's debug mode"
 	@echo "make test      install what the tests need and run them all"
+	@echo "make test-fast what needs no server, in less than a minute"
 	@echo "make check     lint, types, import rules, stale documents"
+	@echo "make fix       mend what ruff can mend, and format"
 	@echo "make contract  write the documents and types made from contract/"
 	@echo "make seed      fill a running server with a cast and their negotiations"
 	@echo "make bench     measure beside Node, with a picture (45 minutes; python -m bench --quick: minutes)"
@@ -34,6 +37,14 @@ WEB ?= 1
 run: install
 	@exec $(BIN)/python $(if $(filter 1,$(WEB)),server.py,formation.py --web $(WEB))
 
+dev: install-dev
+	PYTHONASYNCIODEBUG=1 $(BIN)/watchfiles --filter python --sigint-timeout 10 "$(BIN)/python server.py" \
+		contract handlers models ops providers realtime rest security storage workers domain.py server.py settings.py
+
+fix: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +58,10 @@ AT_ONCE ?= 4
 test: install-dev
 	@tests/install.sh
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal
+
+# No server and no other process: the contract, the tidy rules, and what of the domain is pure.
+test-fast: install-dev
+	$(BIN)/python -m pytest -q -n $(AT_ONCE) tests/tidy tests/contract/test_text.py tests/models tests/properties
 
 contract: install
 	$(BIN)/python -m contract

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from contract.registry import FAN_OUT_TIERS
+from models.context import Actions
 from models.conversations import document as conversation_document
 from models.conversations.actions import Conversations
 from models.conversations.limits import Limits
@@ -149,3 +150,13 @@ class Domain:
         self.offers = Offers(offers, steps, self.conversations, self.messages, settlement, self.rules, publisher)
         self.typing = TypingSignals(self.conversations, publisher)
         self.presence = PresenceActions(self.users, self.conversations, adapter.directory, publisher)
+
+    def actions(self) -> Actions:
+        """Which action each operation is, of all that are not only a door's."""
+        table: Actions = {}
+        for noun in (
+            self.users, self.sessions, self.chat, self.typing, self.presence, self.offers, self.rules, self.finance,
+            self.reports, self.payments, self.corrections, self.notifications, self.jobs,
+        ):  # fmt: skip
+            table.update(noun.actions())
+        return table

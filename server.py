@@ -14,19 +14,18 @@ import time
 from aiohttp import web
 
 import settings as configuration
-from contract.catalogue import COMMANDS
-from contract.registry import CONNECT, NAMESPACES, RATE_TIERS, connect_rate
+from contract.catalogue import COMMANDS, OPERATIONS
+from contract.registry import CONNECT, NAMESPACES, connect_rate
 from domain import INDEXES, Domain
 from handlers.base import Namespace
 from handlers.chat import ChatNamespace
-from handlers.finance import FinanceNamespace
 from handlers.gate import Gate
 from handlers.looking import Looking
-from handlers.offers import OffersNamespace
+from handlers.personal import PersonalNamespace
 from handlers.presence import PresenceNamespace
 from handlers.rechecking import Rechecking
-from handlers.system import SystemNamespace
 from handlers.typing import TypingNamespace
+from models.executor import Executor
 from models.processes.actions import Processes
 from ops import collector, logs, private, strangers
 from ops.health import Health
@@ -40,18 +39,15 @@ from realtime.connections import Connections
 from realtime.engine import SocketServer
 from realtime.presence import PresenceTracker
 from realtime.publisher import Publisher
-from rest import chat as chat_routes
 from rest import cors, docs, pages
-from rest import offers as offer_routes
-from rest.admin import add_admin
 from rest.cookies import Cookies
 from rest.endpoint import Rest
-from rest.finance import add_finance
+from rest.finance import bind_finance
 from rest.health import HealthRoutes
 from rest.identity import IdentityRoutes
 from rest.middleware import Surroundings
 from security import secret
-from security.limits import CommandLimits, HttpLimits
+from security.limits import OperationLimits
 from security.passwords import Passwords
 from security.tokens import Tokens
 from storage import embedded
@@ -107,39 +103,44 @@ class Server:
         self.depth = Depth(self.domain.jobs)
         self.tracker = PresenceTracker(self.connections, self.adapter.directory)
         self.tracker.listen(self.domain.presence.came, self.domain.presence.left)
-        self._namespaces()
+        self.admission = Admission(self.connections, self.connections_max, self.lag)
+        self.executor = self._executor()
         self.health = Health(
             {
                 "database": self.database.ping_ms, "redis": self.adapter.ping_ms,
                 "sms": None, "email": None, "push": None,
             },
             {
-                "connections": lambda: len(self.connections), "commands_running": lambda: self.gate.running,
+                "connections": lambda: len(self.connections), "commands_running": lambda: self.executor.running,
                 "loop_lag_ms": lambda: round(self.lag.seconds * 1000, 3),
             },
         )  # fmt: skip
         self._tending: asyncio.Task[None] | None = None
+        seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
+        self.executor.bind(Processes(*seen, lambda: self.executor.running).actions())
+        self._namespaces()
         self.app = self._http()
 
-    def _namespaces(self) -> None:
-        rates = {name: command.limit for name, command in COMMANDS.items()}
+    def _executor(self) -> Executor:
+        rates = {name: operation.limit for name, operation in OPERATIONS.items()}
         rates[CONNECT] = connect_rate(self.settings.connections_per_user_max)
-        limits = CommandLimits(rates, self.settings.rate_limit_scale)
-        self.admission = Admission(self.connections, self.connections_max, self.lag)
+        executor = Executor(OperationLimits(rates, self.settings.rate_limit_scale, self.settings.redis_url))
+        executor.bind(self.domain.actions())
+        return executor
+
+    def _namespaces(self) -> None:
         domain = self.domain
-        self.gate = Gate(self.tokens, domain.sessions, self.connections, limits, self.admission)
+        self.gate = Gate(self.tokens, domain.sessions, self.connections, self.executor, self.admission)
         rooms = self.sio.manager
         looking = Looking(rooms, self.connections, self.adapter.bus)
         self.rechecking = Rechecking(
             self.connections, domain.sessions, domain.conversations, domain.departures, looking
         )
         namespaces: list[Namespace] = [
-            ChatNamespace(self.gate, rooms, domain.chat, looking),
-            TypingNamespace(self.gate, domain.typing, looking),
+            ChatNamespace(self.gate, rooms, domain.chat.reading, looking),
+            TypingNamespace(self.gate, looking),
             PresenceNamespace(self.gate, rooms, domain.presence, looking),
-            OffersNamespace(self.gate, rooms, domain.offers, domain.rules),
-            FinanceNamespace(self.gate, rooms, domain.finance, domain.payments, domain.corrections, domain.reports),
-            SystemNamespace(self.gate, rooms, domain.notifications),
+            *[PersonalNamespace(self.gate, rooms, name) for name in ("/offers", "/finance", "/system")],
         ]
         check_bound(namespaces)
         for namespace in namespaces:
@@ -153,18 +154,12 @@ class Server:
         middlewares = [observe, cross_origin.middleware, guard]
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares)
         app[strangers.KEY] = self.strangers
-        limits = HttpLimits(RATE_TIERS, settings.rate_limit_scale, settings.redis_url)
         domain = self.domain
-        rest = Rest(self.tokens, domain.sessions, limits, self.cookies, settings.trusted_proxies, self.strangers)
-        IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).add_to(rest)
-        chat_routes.add_chat(rest, domain.chat)
-        chat_routes.add_notifications(rest, domain.notifications)
-        offer_routes.add_offers(rest, domain.offers, domain.rules)
-        add_finance(rest, domain.finance, domain.payments, domain.corrections, domain.reports)
-        HealthRoutes(self.health, settings.operators_token, settings.production).add_to(rest, app)
-        seen = (self.sio.eio, self.sio.manager, self.connections, self.admission, self.lag, self.health)
-        add_admin(rest, Processes(*seen, lambda: self.gate.running), domain.jobs, domain.users)
-        cross_origin.add_routes(app, rest.routes)
+        rest = Rest(self.executor, self.tokens, domain.sessions, self.cookies, settings.trusted_proxies, self.strangers)
+        IdentityRoutes(domain.users, domain.sessions, domain.conversations, self.tokens, self.cookies).bind_to(rest)
+        HealthRoutes(self.health, settings.operators_token, settings.production).bind_to(rest, app)
+        bind_finance(rest, domain.reports)
+        cross_origin.add_routes(app, rest.routes())
         docs.add_docs(app, self.cookies.auth)
         pages.add_pages(app)
         self.sio.attach(app)
@@ -189,7 +184,7 @@ class Server:
         """Readiness off, commands in flight finished, connections closed; no more than the drain time in all."""
         self.health.draining = True
         linger = not self.adapter.alone
-        await drain.drain(self.sio.eio, lambda: self.gate.running, self.settings.drain_timeout_s, linger)
+        await drain.drain(self.sio.eio, lambda: self.executor.running, self.settings.drain_timeout_s, linger)
 
     async def stop(self) -> None:
         """Whatever of it fails, because the database has just gone perhaps, the rest is done."""

@@ -95,7 +95,7 @@ async def stages(server: Server, session: Session, member: Member) -> list[tuple
         link.data_received(burst)
         engine.eio.flusher.flush()
 
-    user_id, limits = session.owner.identity.user_id, server.gate.limits
+    user_id, limits = session.owner.identity.user_id, server.executor.limits
     command = COMMANDS["chat:leave"]
     nothing = WebSocketLink(Silent(), engine.eio.flusher, engine.eio.wheel, 262_144)
     return [

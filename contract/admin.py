@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from contract.registry import Endpoint
+from contract.registry import ADMINISTRATOR, Operation, Rate, Route
 from contract.system import ComponentHealth, HealthStatus
 from contract.text import line
 from contract.types import Cursor, Empty, Id, Limit, Payload, Resource, Timestamp
@@ -31,7 +31,9 @@ class Backlog(Resource):
 
 
 class ProcessStats(Resource):
-    """`connections` are logged in; `sessions` are all of Engine.IO's, those that never log in included."""
+    """`connections` are logged in; `sessions` are all of Engine.IO's, those that never log in included.
+    `commands_running`: operations of any door, this one among them.
+    """
 
     process: ProcessInfo
     status: HealthStatus
@@ -74,19 +76,35 @@ class ConnectionTarget(Payload):
 
 
 _BASE = "/api/v1/admin"
-STATS = Endpoint(
-    "GET", f"{_BASE}/stats", "What the answering process is doing.", "admin", Empty, ProcessStats,
-    errors=("forbidden",),
-)  # fmt: skip
-CONNECTIONS = Endpoint(
-    "GET", f"{_BASE}/connections", "The connections of the answering process, the oldest first.", "admin",
-    ListConnections, ConnectionList, errors=("forbidden",),
-)  # fmt: skip
-CONNECTION_CLOSE = Endpoint(
-    "DELETE", f"{_BASE}/connections/{{connection_id}}",
+_RATE = Rate(600, 60, 100)
+STATS = Operation(
+    "admin:stats",
+    Empty,
+    ProcessStats,
+    ADMINISTRATOR,
+    _RATE,
+    "What the answering process is doing.",
+    routes=(Route("GET", f"{_BASE}/stats", "admin"),),
+)
+CONNECTIONS = Operation(
+    "admin:connections",
+    ListConnections,
+    ConnectionList,
+    ADMINISTRATOR,
+    _RATE,
+    "The connections of the answering process, the oldest first.",
+    routes=(Route("GET", f"{_BASE}/connections", "admin"),),
+)
+CLOSE_CONNECTION = Operation(
+    "admin:close_connection",
+    ConnectionTarget,
+    Empty,
+    ADMINISTRATOR,
+    _RATE,
     "Closes a connection of the answering process. Its client may come back: to keep it out, revoke its session.",
-    "admin", ConnectionTarget, status=204, errors=("forbidden", "not_found"),
-)  # fmt: skip
+    ("not_found",),
+    routes=(Route("DELETE", f"{_BASE}/connections/{{connection_id}}", "admin", status=204),),
+)
 
 
 class Job(Resource):
@@ -115,14 +133,25 @@ class JobTarget(Payload):
     job_id: Id
 
 
-DEAD_JOBS = Endpoint(
-    "GET", "/api/v1/admin/jobs/dead", "Jobs that failed too often, oldest first.", "admin", ListJobs, JobList,
-    errors=("forbidden",),
-)  # fmt: skip
-JOB_REPLAY = Endpoint(
-    "POST", "/api/v1/admin/jobs/{job_id}/replay", "Tries a dead job again, at once.", "admin", JobTarget,
-    status=204, errors=("forbidden", "not_found"),
-)  # fmt: skip
+DEAD_JOBS = Operation(
+    "admin:dead_jobs",
+    ListJobs,
+    JobList,
+    ADMINISTRATOR,
+    _RATE,
+    "Jobs that failed too often, oldest first.",
+    routes=(Route("GET", "/api/v1/admin/jobs/dead", "admin"),),
+)
+REPLAY_JOB = Operation(
+    "admin:replay_job",
+    JobTarget,
+    Empty,
+    ADMINISTRATOR,
+    _RATE,
+    "Tries a dead job again, at once.",
+    ("not_found",),
+    routes=(Route("POST", "/api/v1/admin/jobs/{job_id}/replay", "admin", status=204),),
+)
 
 
 class SetDisabled(Payload):
@@ -136,8 +165,13 @@ class AccountStatus(Resource):
     disabled: bool
 
 
-USER_DISABLED = Endpoint(
-    "PUT", "/api/v1/admin/users/{user_id}/disabled",
-    "Closes an account, all its log-ins and connections at once, or opens it again.", "admin", SetDisabled,
-    AccountStatus, errors=("forbidden", "not_found"),
-)  # fmt: skip
+SET_DISABLED = Operation(
+    "admin:set_disabled",
+    SetDisabled,
+    AccountStatus,
+    ADMINISTRATOR,
+    _RATE,
+    "Closes an account, all its log-ins and connections at once, or opens it again.",
+    ("not_found",),
+    routes=(Route("PUT", "/api/v1/admin/users/{user_id}/disabled", "admin"),),
+)

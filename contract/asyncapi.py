@@ -8,7 +8,7 @@ from contract.catalogue import COMMANDS, EVENTS, VERSION
 from contract.closing import CLOSE_CODES
 from contract.errors import ERRORS
 from contract.quotas import DAY_S, LIMITS, Daily, Most
-from contract.registry import FAN_OUT_FREE, FAN_OUT_TIERS, NAMESPACES, Command, Event, Rate, connect_rate
+from contract.registry import FAN_OUT_FREE, FAN_OUT_TIERS, NAMESPACES, Event, Operation, Rate, connect_rate
 from contract.schemas import REF, Schema, components
 
 _RATE = connect_rate(1)
@@ -71,7 +71,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def commands_of(namespace: str) -> list[Command]:
+def commands_of(namespace: str) -> list[Operation]:
     return [command for command in COMMANDS.values() if command.namespace in (namespace, "*")]
 
 
@@ -109,7 +109,7 @@ def _limit(limit: Most | Daily) -> dict[str, Any]:
     return {"amount": limit.amount, **per, "description": limit.doc}
 
 
-def _command_message(command: Command) -> dict[str, Any]:
+def _command_message(command: Operation) -> dict[str, Any]:
     tier = command.fan_out
     fan_out = {"x-fan-out-limit": {"tier": tier, **_rate(FAN_OUT_TIERS[tier])}} if tier is not None else {}
     return {
@@ -123,7 +123,7 @@ def _command_message(command: Command) -> dict[str, Any]:
     }
 
 
-def _ack_message(command: Command) -> dict[str, Any]:
+def _ack_message(command: Operation) -> dict[str, Any]:
     ok = {
         "type": "object",
         "required": ["ok", "data"],

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from contract.finance import Account, Purpose
 from contract.money import Currency
-from contract.registry import Command, Endpoint, Rate
-from contract.types import Id, Payload, Resource, Timestamp
+from contract.registry import ADMINISTRATOR, USER, Operation, Rate, Route
+from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 Period = Literal["day", "week", "month"]
 
@@ -105,26 +105,55 @@ class ApplyRisk(Payload):
     currency: Currency = "USD"
 
 
-SUMMARY = Command(
-    "finance:summary", "/finance", GetSummary, Summary, Rate(60, 60, 20),
-    "What was posted on the caller's account, by period and by counterparty.",
-)  # fmt: skip
-SUMMARY_GET = Endpoint("GET", "/api/v1/finance/summary", SUMMARY.doc, "finance", command=SUMMARY)
-STATEMENT_CSV = Endpoint(
-    "GET", "/api/v1/finance/statement.csv", "The statement as CSV, up to 10,000 entries, newest first.", "finance",
-    GetExport,
-)  # fmt: skip
-
+_RATE = Rate(600, 60, 100)
 _USER = "/api/v1/admin/users/{user_id}"
-CREDIT_GET = Endpoint(
-    "GET", f"{_USER}/credit-limit", "A user's account, and every change of its limit with its reason.", "admin",
-    UserCredit, CreditTrail, errors=("forbidden", "not_found"),
-)  # fmt: skip
-RISK_GET = Endpoint(
-    "GET", f"{_USER}/risk", "How likely a user pays, from their history, and the limit that follows.", "admin",
-    UserCredit, Risk, errors=("forbidden", "not_found"),
-)  # fmt: skip
-RISK_APPLY = Endpoint(
-    "POST", f"{_USER}/risk/apply", "Sets the limit that the risk score suggests.", "admin", ApplyRisk, Account,
-    errors=("forbidden", "not_found", "conflict"),
-)  # fmt: skip
+SUMMARY = Operation(
+    "finance:summary",
+    GetSummary,
+    Summary,
+    USER,
+    Rate(60, 60, 20),
+    "What was posted on the caller's account, by period and by counterparty.",
+    namespace="/finance",
+    routes=(Route("GET", "/api/v1/finance/summary", "finance"),),
+)
+EXPORT = Operation(
+    "finance:export",
+    GetExport,
+    Empty,
+    USER,
+    Rate(60, 60, 20),
+    "The statement as CSV, up to 10,000 entries, newest first.",
+    routes=(Route("GET", "/api/v1/finance/statement.csv", "finance"),),
+)
+
+CREDIT_LIMIT = Operation(
+    "admin:credit_limit",
+    UserCredit,
+    CreditTrail,
+    ADMINISTRATOR,
+    _RATE,
+    "A user's account, and every change of its limit with its reason.",
+    ("not_found",),
+    routes=(Route("GET", f"{_USER}/credit-limit", "admin"),),
+)
+RISK = Operation(
+    "admin:risk",
+    UserCredit,
+    Risk,
+    ADMINISTRATOR,
+    _RATE,
+    "How likely a user pays, from their history, and the limit that follows.",
+    ("not_found",),
+    routes=(Route("GET", f"{_USER}/risk", "admin"),),
+)
+APPLY_RISK = Operation(
+    "admin:apply_risk",
+    ApplyRisk,
+    Account,
+    ADMINISTRATOR,
+    _RATE,
+    "Sets the limit that the risk score suggests.",
+    ("not_found", "conflict"),
+    routes=(Route("POST", f"{_USER}/risk/apply", "admin"),),
+)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import TOTAL_MAX, Currency, Money, PositiveAmount, PositiveMoney
-from contract.registry import Command, Endpoint, Event, Rate
+from contract.registry import ADMINISTRATOR, USER, Event, Operation, Rate, Route
 from contract.text import opaque, text
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
@@ -203,25 +203,61 @@ class SetCreditLimit(Payload):
 
 
 _READ = Rate(600, 60, 100)
-ACCOUNT = Command("finance:account", "/finance", GetAccount, AccountData, _READ, "The caller's balances and credit.")
-STATEMENT = Command(
-    "finance:statement", "/finance", GetStatement, Statement, _READ, "The caller's entries with running balance."
+_MONEY = Rate(60, 60, 20, shared=True)
+_FINANCE = "/api/v1/finance"
+ACCOUNT = Operation(
+    "finance:account",
+    GetAccount,
+    AccountData,
+    USER,
+    _READ,
+    "The caller's balances and credit.",
+    namespace="/finance",
+    routes=(Route("GET", f"{_FINANCE}/account", "finance", returns="account"),),
 )
-PAY = Command(
-    "finance:pay", "/finance", Pay, PaymentData, Rate(60, 60, 20),
+STATEMENT = Operation(
+    "finance:statement",
+    GetStatement,
+    Statement,
+    USER,
+    _READ,
+    "The caller's entries with running balance.",
+    namespace="/finance",
+    routes=(Route("GET", f"{_FINANCE}/statement", "finance"),),
+)
+PAY = Operation(
+    "finance:pay",
+    Pay,
+    PaymentData,
+    USER,
+    _MONEY,
     "Begins to pay what the caller owes; `finance:payment` tells how it went.",
     ("amount_exceeded", "too_many_pending", "idempotency_mismatch", "conflict"),
-)  # fmt: skip
-REFUND = Command(
-    "finance:refund", "/finance", Refund, TransferData, Rate(60, 60, 20),
+    namespace="/finance",
+    routes=(Route("POST", f"{_FINANCE}/payments", "finance", returns="payment", status=201),),
+)
+REFUND = Operation(
+    "finance:refund",
+    Refund,
+    TransferData,
+    USER,
+    _MONEY,
     "Gives back what the caller was paid, or a part of it, as a new transfer.",
     ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
-)  # fmt: skip
-DISPUTE = Command(
-    "finance:dispute", "/finance", OpenDispute, DisputeData, Rate(60, 60, 20),
+    namespace="/finance",
+    routes=(Route("POST", f"{_FINANCE}/refunds", "finance", returns="transfer", status=201),),
+)
+DISPUTE = Operation(
+    "finance:dispute",
+    OpenDispute,
+    DisputeData,
+    USER,
+    _MONEY,
     "Objects to a payment of the caller's: what is left of it is held back until an administrator decides.",
     ("not_found", "forbidden", "amount_exceeded", "idempotency_mismatch", "conflict"),
-)  # fmt: skip
+    namespace="/finance",
+    routes=(Route("POST", f"{_FINANCE}/disputes", "finance", returns="dispute", status=201),),
+)
 PAYMENT_EVENT = Event(
     "finance:payment", "/finance", PaymentData, "A payment of the user's has gone through, or has expired."
 )
@@ -232,29 +268,33 @@ CREDIT_CHANGED = Event(
     "finance:credit_changed", "/finance", CreditChanged, "A transfer moved one of the user's accounts, or their limit."
 )
 
-_FINANCE = "/api/v1/finance"
-ACCOUNT_GET = Endpoint("GET", f"{_FINANCE}/account", ACCOUNT.doc, "finance", command=ACCOUNT, returns="account")
-STATEMENT_GET = Endpoint("GET", f"{_FINANCE}/statement", STATEMENT.doc, "finance", command=STATEMENT)
-PAYMENTS_POST = Endpoint(
-    "POST", f"{_FINANCE}/payments", PAY.doc, "finance", command=PAY, returns="payment", status=201
-)  # fmt: skip
-REFUNDS_POST = Endpoint(
-    "POST", f"{_FINANCE}/refunds", REFUND.doc, "finance", command=REFUND, returns="transfer", status=201
-)  # fmt: skip
-DISPUTES_POST = Endpoint(
-    "POST", f"{_FINANCE}/disputes", DISPUTE.doc, "finance", command=DISPUTE, returns="dispute", status=201
-)  # fmt: skip
-DISPUTE_RESOLVE = Endpoint(
-    "POST", "/api/v1/admin/disputes/{dispute_id}/resolve", "Decides a dispute.", "admin", ResolveDispute, Dispute,
-    errors=("forbidden", "not_found", "hold_closed"),
-)  # fmt: skip
-PAYMENT_CONFIRM = Endpoint(
-    "POST", "/api/v1/admin/payments/{payment_id}/confirm",
-    "An operator says that the money of a console payment is there.", "admin", PaymentTarget, Payment,
-    errors=("forbidden", "not_found"),
-)  # fmt: skip
-CREDIT_LIMIT_PUT = Endpoint(
-    "PUT", "/api/v1/admin/users/{user_id}/credit-limit",
-    "Sets how much a user may owe in a currency; every change is kept with its reason.", "admin", SetCreditLimit,
-    Account, errors=("forbidden", "not_found"),
-)  # fmt: skip
+RESOLVE_DISPUTE = Operation(
+    "admin:resolve_dispute",
+    ResolveDispute,
+    Dispute,
+    ADMINISTRATOR,
+    _READ,
+    "Decides a dispute.",
+    ("not_found", "hold_closed"),
+    routes=(Route("POST", "/api/v1/admin/disputes/{dispute_id}/resolve", "admin"),),
+)
+CONFIRM_PAYMENT = Operation(
+    "admin:confirm_payment",
+    PaymentTarget,
+    Payment,
+    ADMINISTRATOR,
+    _READ,
+    "An operator says that the money of a console payment is there.",
+    ("not_found",),
+    routes=(Route("POST", "/api/v1/admin/payments/{payment_id}/confirm", "admin"),),
+)
+SET_CREDIT_LIMIT = Operation(
+    "admin:set_credit_limit",
+    SetCreditLimit,
+    Account,
+    ADMINISTRATOR,
+    _READ,
+    "Sets how much a user may owe in a currency; every change is kept with its reason.",
+    ("not_found",),
+    routes=(Route("PUT", "/api/v1/admin/users/{user_id}/credit-limit", "admin"),),
+)

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from contract.registry import NAMESPACES, Command, Endpoint, Event, Rate
+from contract.registry import ANYONE, NAMESPACES, USER, Event, Operation, Rate, Route
 from contract.text import line, opaque
 from contract.types import Email, Empty, Id, Payload, PersonName, Phone, Resource, Timestamp
 
 Role = Literal["user", "vendor", "admin", "super_admin"]
+ADMINISTRATORS: tuple[Role, ...] = ("admin", "super_admin")
 Secret = Annotated[str, opaque(256, "taken as it is, blanks and all")]
 Password = Annotated[str, opaque(256, "taken as it is, blanks and all", least=8)]
 BusinessName = Annotated[str, line(120)]
@@ -124,54 +125,102 @@ class AuthRevoked(Resource):
     reason: Literal["logged_out", "revoked", "refresh_reused", "password_changed", "disabled", "expired"]
 
 
-AUTH_REFRESH = Command(
+_BASE = "/api/v1/auth"
+_OWN = Rate(300, 60, 100)
+_HASHES = Rate(120, 60, 60, shared=True, tier="auth")  # what hashes a password
+AUTH_REFRESH = Operation(
     "auth:refresh",
-    "*",
     AuthRefresh,
     AuthRefreshed,
+    USER,
     Rate(30, 60, 10),
     "Renews this connection's login in place with a newer access token of the same user. One that ends sooner than the "
     "connection does changes nothing: the answer says how long the connection has.",
     ("token_invalid", "token_expired", "token_not_yet_valid", "session_revoked", "forbidden"),
+    namespace="*",
 )
 for _namespace in NAMESPACES:
     Event("auth:expiring", _namespace, AuthExpiring, "The access token ends in about a minute; send auth:refresh.")
     Event("auth:revoked", _namespace, AuthRevoked, "The session has ended; the server closes the connection next.")
 
-_BASE = "/api/v1/auth"
-REGISTER = Endpoint(
-    "POST", f"{_BASE}/register", "Makes an account and logs it in.", "identity", Register, UserTokens,
-    status=201, auth=False, limit="auth", errors=("email_taken", "over_capacity"),
-)  # fmt: skip
-LOGIN = Endpoint(
-    "POST", f"{_BASE}/login", "Logs in. Failed tries are answered ever more slowly (account_locked).", "identity",
-    Login, UserTokens, auth=False, limit="auth",
-    errors=("invalid_credentials", "account_locked", "over_capacity", "forbidden"),
-)  # fmt: skip
-REFRESH = Endpoint(
-    "POST",
-    f"{_BASE}/refresh",
-    "Trades a refresh token for new tokens. The same one again within 10 s (two tabs, a lost answer) gets the same new "
-    "refresh token, unless that was used already. Later it revokes the session.",
-    "identity",
+REGISTER = Operation(
+    "auth:register",
+    Register,
+    UserTokens,
+    ANYONE,
+    _HASHES,
+    "Makes an account and logs it in.",
+    ("email_taken", "over_capacity"),
+    routes=(Route("POST", f"{_BASE}/register", "identity", status=201),),
+)
+LOGIN = Operation(
+    "auth:login",
+    Login,
+    UserTokens,
+    ANYONE,
+    _HASHES,
+    "Logs in. Failed tries are answered ever more slowly (account_locked).",
+    ("invalid_credentials", "account_locked", "over_capacity", "forbidden"),
+    routes=(Route("POST", f"{_BASE}/login", "identity"),),
+)
+RENEW = Operation(
+    "auth:renew",
     Refresh,
     TokensData,
-    auth=False,
-    limit="refresh",
-    errors=("token_invalid", "token_expired", "refresh_reused", "session_revoked", "forbidden"),
+    ANYONE,
+    Rate(300, 60, 100, shared=True),
+    "Trades a refresh token for new tokens. The same one again within 10 s (two tabs, a lost answer) gets the same new "
+    "refresh token, unless that was used already. Later it revokes the session.",
+    ("token_invalid", "token_expired", "refresh_reused", "session_revoked", "forbidden"),
+    routes=(Route("POST", f"{_BASE}/refresh", "identity"),),
 )
-LOGOUT = Endpoint("POST", f"{_BASE}/logout", "Ends this session and its connections.", "identity", status=204)
-ME = Endpoint("GET", f"{_BASE}/me", "The caller's account.", "identity", Empty, User)
-ME_UPDATE = Endpoint(
-    "PATCH", f"{_BASE}/me", "Changes the caller's profile.", "identity", MeUpdate, User, limit="profile"
+LOGOUT = Operation(
+    "auth:logout",
+    Empty,
+    Empty,
+    USER,
+    _OWN,
+    "Ends this session and its connections.",
+    routes=(Route("POST", f"{_BASE}/logout", "identity", status=204),),
 )
-PASSWORD_CHANGE = Endpoint(
-    "POST", f"{_BASE}/password/change", "Changes the password; every other session ends.", "identity", PasswordChange,
-    status=204, limit="auth", errors=("invalid_credentials", "account_locked", "over_capacity", "conflict"),
-)  # fmt: skip
-SESSIONS = Endpoint("GET", f"{_BASE}/sessions", "The caller's live sessions, newest first.", "identity", Empty,
-    SessionList)  # fmt: skip
-SESSION_REVOKE = Endpoint(
-    "DELETE", f"{_BASE}/sessions/{{session_id}}", "Ends one of the caller's sessions, its connections at once.",
-    "identity", SessionTarget, status=204, errors=("not_found",),
-)  # fmt: skip
+ME = Operation(
+    "auth:me", Empty, User, USER, _OWN, "The caller's account.", routes=(Route("GET", f"{_BASE}/me", "identity"),)
+)
+UPDATE_ME = Operation(
+    "auth:update_me",
+    MeUpdate,
+    User,
+    USER,
+    Rate(12, 60, 12, shared=True),
+    "Changes the caller's profile.",
+    routes=(Route("PATCH", f"{_BASE}/me", "identity"),),
+)
+CHANGE_PASSWORD = Operation(
+    "auth:change_password",
+    PasswordChange,
+    Empty,
+    USER,
+    _HASHES,
+    "Changes the password; every other session ends.",
+    ("invalid_credentials", "account_locked", "over_capacity", "conflict"),
+    routes=(Route("POST", f"{_BASE}/password/change", "identity", status=204),),
+)
+SESSIONS = Operation(
+    "auth:sessions",
+    Empty,
+    SessionList,
+    USER,
+    _OWN,
+    "The caller's live sessions, newest first.",
+    routes=(Route("GET", f"{_BASE}/sessions", "identity"),),
+)
+REVOKE_SESSION = Operation(
+    "auth:revoke_session",
+    SessionTarget,
+    Empty,
+    USER,
+    _OWN,
+    "Ends one of the caller's sessions, its connections at once.",
+    ("not_found",),
+    routes=(Route("DELETE", f"{_BASE}/sessions/{{session_id}}", "identity", status=204),),
+)

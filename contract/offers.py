@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from contract.money import Amount, Money, Price
-from contract.registry import Command, Event, Rate, mirror
+from contract.registry import USER, Event, Operation, Rate, Route
 from contract.text import line, text_or_blank
 from contract.types import ClientId, Cursor, Id, Limit, Payload, Resource, Timestamp
 
@@ -200,45 +200,81 @@ class OfferList(Resource):
 
 
 _READ = Rate(600, 60, 100)
+
 _ACCESS = ("not_found", "not_a_participant")
 _STEP = (*_ACCESS, "idempotency_mismatch", "conflict", "offer_version_stale", "offer_closed")
-
-CREATE = Command(
-    "offer:create", "/offers", CreateOffer, OfferData, Rate(120, 60, 60),
-    "Makes an offer to the other person; they have the first turn.", (*_ACCESS, "idempotency_mismatch", "conflict"),
-)  # fmt: skip
-RESPOND = Command(
-    "offer:respond", "/offers", RespondOffer, OfferData, Rate(240, 60, 120),
+_OFFERS = "/api/v1/offers"
+_ONE = f"{_OFFERS}/{{offer_id}}"
+CREATE = Operation(
+    "offer:create",
+    CreateOffer,
+    OfferData,
+    USER,
+    Rate(120, 60, 60),
+    "Makes an offer to the other person; they have the first turn.",
+    (*_ACCESS, "idempotency_mismatch", "conflict"),
+    namespace="/offers",
+    routes=(Route("POST", _OFFERS, "offers", returns="offer", status=201),),
+)
+RESPOND = Operation(
+    "offer:respond",
+    RespondOffer,
+    OfferData,
+    USER,
+    Rate(240, 60, 120),
     "Accepts, declines or counters an offer whose turn is the caller's, or withdraws the caller's own. Of several for "
     "one version one wins. Accepting with settlement credit holds the total on the buyer's credit in the same step.",
     (*_STEP, "offer_not_your_turn", "offer_expired", "credit_limit_exceeded", "amount_exceeded"),
-)  # fmt: skip
-FULFIL = Command(
-    "offer:fulfil", "/offers", FulfilOffer, OfferData, Rate(240, 60, 120),
+    namespace="/offers",
+    routes=(Route("POST", f"{_ONE}/respond", "offers", returns="offer"),),
+)
+FULFIL = Operation(
+    "offer:fulfil",
+    FulfilOffer,
+    OfferData,
+    USER,
+    Rate(240, 60, 120),
     "An accepted offer was fulfilled: what is held, or a part, is owed from here on.",
     (*_STEP, "amount_exceeded", "forbidden"),
-)  # fmt: skip
-CANCEL = Command(
-    "offer:cancel", "/offers", CancelOffer, OfferData, Rate(240, 60, 120),
-    "An accepted offer will not be fulfilled: what is held is released.", _STEP,
-)  # fmt: skip
-GET = Command("offer:get", "/offers", OfferTarget, OfferData, _READ, "One offer of the caller's.", _ACCESS)
-LIST = Command("offer:list", "/offers", ListOffers, OfferList, _READ, "The caller's offers, newest change first.")
+    namespace="/offers",
+    routes=(Route("POST", f"{_ONE}/fulfil", "offers", returns="offer"),),
+)
+CANCEL = Operation(
+    "offer:cancel",
+    CancelOffer,
+    OfferData,
+    USER,
+    Rate(240, 60, 120),
+    "An accepted offer will not be fulfilled: what is held is released.",
+    _STEP,
+    namespace="/offers",
+    routes=(Route("POST", f"{_ONE}/cancel", "offers", returns="offer"),),
+)
+GET = Operation(
+    "offer:get",
+    OfferTarget,
+    OfferData,
+    USER,
+    _READ,
+    "One offer of the caller's.",
+    _ACCESS,
+    namespace="/offers",
+    routes=(Route("GET", _ONE, "offers", returns="offer"),),
+)
+LIST = Operation(
+    "offer:list",
+    ListOffers,
+    OfferList,
+    USER,
+    _READ,
+    "The caller's offers, newest change first.",
+    namespace="/offers",
+    routes=(Route("GET", _OFFERS, "offers"),),
+)
 
 UPDATED = Event(
-    "offer:updated", "/offers", OfferUpdate,
+    "offer:updated",
+    "/offers",
+    OfferUpdate,
     "An offer is new or took this step. It comes without its history; keep the highest version.",
-)  # fmt: skip
-
-_OFFERS = "/api/v1/offers"
-_ONE = f"{_OFFERS}/{{offer_id}}"
-
-
-MIRRORS = (
-    mirror("GET", _OFFERS, "offers", LIST),
-    mirror("POST", _OFFERS, "offers", CREATE, "offer", 201),
-    mirror("GET", _ONE, "offers", GET, "offer"),
-    mirror("POST", f"{_ONE}/respond", "offers", RESPOND, "offer"),
-    mirror("POST", f"{_ONE}/fulfil", "offers", FULFIL, "offer"),
-    mirror("POST", f"{_ONE}/cancel", "offers", CANCEL, "offer"),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from contract.catalogue import ENDPOINTS, VERSION
 from contract.errors import ERRORS
-from contract.registry import RATE_TIERS, Endpoint
+from contract.registry import Endpoint
 from contract.schemas import REF, Schema, components, openapi_30
 from contract.types import Empty
 
@@ -47,19 +47,20 @@ def document(cookie: str = "auth_token") -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schemas: dict[str, Schema]) -> dict[str, Any]:
     fields = _fields(endpoint, schemas)
-    rate = RATE_TIERS[endpoint.limit]
+    asked = endpoint.operation
+    rate = asked.limit
     operation: dict[str, Any] = {
         "operationId": _operation_id(endpoint),
-        "tags": [endpoint.tag],
-        "summary": endpoint.doc,
+        "tags": [endpoint.route.tag],
+        "summary": asked.doc,
         "description": f"Limit: {rate.count} per {rate.per_s} s, {rate.burst} at once."
-        + (f" Mirrors `{endpoint.command.name}`." if endpoint.command else ""),
+        + (f" Mirrors `{asked.name}`." if asked.namespace else ""),
         "parameters": _parameters(endpoint, fields),
         "responses": _responses(endpoint, schemas),
     }
-    if endpoint.takes_body and (body := _body(endpoint, fields)):
+    if endpoint.route.takes_body and (body := _body(endpoint, fields)):
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    operation["security"] = [{"bearer": []}, {"cookie": []}] if endpoint.auth else []
+    operation["security"] = [{"bearer": []}, {"cookie": []}] if asked.needs_login else []
     return operation
 
 
@@ -77,9 +78,9 @@ def _fields(endpoint: Endpoint, schemas: dict[str, Schema]) -> Schema:
 def _parameters(endpoint: Endpoint, fields: Schema) -> list[Schema]:
     path = [
         {"name": name, "in": "path", "required": True, "schema": fields["properties"][name]}
-        for name in endpoint.path_names
+        for name in endpoint.route.path_names
     ]
-    if endpoint.takes_body:
+    if endpoint.route.takes_body:
         if "client_id" not in fields["properties"]:
             return path
         schema = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -88,7 +89,7 @@ def _parameters(endpoint: Endpoint, fields: Schema) -> list[Schema]:
     query = [
         {"name": name, "in": "query", "required": name in fields.get("required", ()), "schema": _plain(schema)}
         for name, schema in fields["properties"].items()
-        if name not in endpoint.path_names
+        if name not in endpoint.route.path_names
     ]
     return path + query
 
@@ -99,10 +100,11 @@ def _plain(schema: Schema) -> Schema:
 
 
 def _body(endpoint: Endpoint, fields: Schema) -> Schema | None:
-    properties = {name: schema for name, schema in fields["properties"].items() if name not in endpoint.path_names}
+    of_path = endpoint.route.path_names
+    properties = {name: schema for name, schema in fields["properties"].items() if name not in of_path}
     if not properties:
         return None
-    if not endpoint.path_names:
+    if not of_path:
         return {"$ref": REF.format(name=endpoint.payload.__name__)}
     required = [name for name in fields.get("required", ()) if name in properties]
     body: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -112,12 +114,16 @@ def _body(endpoint: Endpoint, fields: Schema) -> Schema | None:
 def _responses(endpoint: Endpoint, schemas: dict[str, Schema]) -> dict[str, Any]:
     headers = {name: {"schema": {"type": "string"}} for name in _HEADERS}
     success: dict[str, Any] = {"description": "Done.", "headers": headers}
-    if endpoint.data is not None:
-        name = endpoint.data.__name__
-        schema = schemas[name]["properties"][endpoint.returns] if endpoint.returns else {"$ref": REF.format(name=name)}
+    if endpoint.operation.data is not Empty:
+        name = endpoint.operation.data.__name__
+        schema = (
+            schemas[name]["properties"][endpoint.route.returns]
+            if endpoint.route.returns
+            else {"$ref": REF.format(name=name)}
+        )
         success |= {"description": "The resource.", "content": {"application/json": {"schema": schema}}}
-    responses: dict[str, Any] = {str(endpoint.status): success}
-    if endpoint.status == 201 and endpoint.command is not None:
+    responses: dict[str, Any] = {str(endpoint.route.status): success}
+    if endpoint.route.status == 201 and endpoint.operation.namespace is not None:
         replay = {"description": "It was there before: the result of the first request."}
         responses["200"] = {**success, **replay}
     if endpoint.path.endswith("/health/ready"):

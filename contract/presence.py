@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from contract.registry import Command, Event, Rate
+from contract.registry import USER, Event, Operation, Rate
 from contract.text import line_or_blank
 from contract.types import Empty, Id, Payload, Resource, Timestamp
 
@@ -44,13 +44,27 @@ class PresenceData(Resource):
     presence: Presence
 
 
-SUBSCRIBE = Command(
-    "presence:subscribe", "/presence", Subscribe, Presences, Rate(120, 60, 30),
+SUBSCRIBE = Operation(
+    "presence:subscribe",
+    Subscribe,
+    Presences,
+    USER,
+    Rate(120, 60, 30),
     "Returns their presence now and sends user:status_change from here on to this connection.",
-)  # fmt: skip
-UNSUBSCRIBE = Command("presence:unsubscribe", "/presence", Subscribe, Empty, Rate(120, 60, 30), "Ends subscriptions.")
-SET = Command("presence:set", "/presence", SetStatus, PresenceData, Rate(12, 60, 10),
-    "Chooses how the caller appears, on all devices, until changed.")  # fmt: skip
+    namespace="/presence",
+)
+UNSUBSCRIBE = Operation(
+    "presence:unsubscribe", Subscribe, Empty, USER, Rate(120, 60, 30), "Ends subscriptions.", namespace="/presence"
+)
+SET = Operation(
+    "presence:set",
+    SetStatus,
+    PresenceData,
+    USER,
+    Rate(12, 60, 10),
+    "Chooses how the caller appears, on all devices, until changed.",
+    namespace="/presence",
+)
 STATUS_CHANGE = Event(
     "user:status_change", "/presence", Presence, "Someone subscribed to came, left or changed.", ("user_id",)
 )

@@ -1,18 +1,18 @@
-"""How a command, an event and an endpoint are declared, and the lists of all that were.
+"""How what can be asked, and what is told, is declared: operations and events, and the lists of all.
 
-A declaration registers itself. `contract.catalogue` imports every module that declares something, so importing that
-one module gives the whole contract.
+An operation is declared once, beside its payload, for all doors: its name on a socket, its REST routes, who may ask
+for it, how often, and what may go wrong. A declaration registers itself. `contract.catalogue` imports every module that
+declares something, so importing that one gives the whole contract. docs/decisions/0033.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import msgspec
 
 from contract.errors import ERRORS
-from contract.types import Empty
 
 NAMESPACES = ("/chat", "/typing", "/presence", "/offers", "/finance", "/system")
 
@@ -22,7 +22,7 @@ CONNECT = "connect"
 # What is said there expires by itself: who was away has missed nothing of it.
 VOLATILE = frozenset({"/typing"})
 
-# Errors any command or endpoint can give; declarations name only their own.
+# Errors any operation can give; declarations name only their own.
 COMMON_ERRORS = ("validation_failed", "rate_limited", "internal_error", "unavailable", "timeout")
 AUTH_ERRORS = ("unauthenticated", "token_invalid", "token_expired", "token_not_yet_valid", "session_revoked")
 
@@ -32,13 +32,26 @@ RESERVED_EVENTS = frozenset(
 )
 
 
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Permission = Literal["anyone", "user", "administrator"]
+ANYONE: Permission = "anyone"
+USER: Permission = "user"
+ADMINISTRATOR: Permission = "administrator"
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `count` per `per_s` seconds on average, `burst` at once (GCRA)."""
+    """At most `count` per `per_s` seconds on average, `burst` at once (GCRA), by whatever door.
+
+    Per user, and where nobody is logged in per address. It is counted in each process, or, if `shared`, across them.
+    Operations whose rates name the same `tier` have one count together.
+    """
 
     count: int
     per_s: int
     burst: int
+    shared: bool = False
+    tier: str = ""
 
 
 def connect_rate(connections: int) -> Rate:
@@ -47,34 +60,105 @@ def connect_rate(connections: int) -> Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """Client to server, always acknowledged. `data` is what a successful acknowledgement carries.
+class Route:
+    """Where an operation is in REST. Path parameters, then the query (GET, DELETE) or the body, make its payload.
 
-    `namespace` "*" means every namespace. Commands of a connection run one after the other; one that `overlaps` lets
-    the next such one begin once its own place in the order is certain, before it is acknowledged. `fan_out` is a tier
-    name of `FAN_OUT_TIERS`, for commands that tell all of a conversation.
+    `tag` groups routes in the documents. `returns` names the field of the data that is the resource.
+    """
+
+    method: Method
+    path: str
+    tag: str
+    returns: str | None = None
+    status: int = 200
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+    @property
+    def takes_body(self) -> bool:
+        return self.method in ("POST", "PUT", "PATCH")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """What can be asked for. `data` is what a successful answer carries.
+
+    `namespace`: where it is a command of Socket.IO, always acknowledged; "*" means every one, None means nowhere. A
+    payload with a `client_id` makes it idempotent: a repeat with the same one does nothing and has the first's result.
+    Commands of a connection run one after the other; one that `overlaps` lets the next such one begin once its own
+    place in the order is certain, before it is acknowledged. `fan_out` is a tier name of `FAN_OUT_TIERS`, for what
+    tells all of a conversation.
     """
 
     name: str
-    namespace: str
     payload: type[msgspec.Struct]
     data: type[msgspec.Struct]
+    permission: Permission
     limit: Rate
     doc: str
     errors: tuple[str, ...] = ()
+    _: KW_ONLY
+    namespace: str | None = None
+    routes: tuple[Route, ...] = ()
     overlaps: bool = False
     fan_out: str | None = None
 
     def __post_init__(self) -> None:
         assert self.fan_out is None or self.fan_out in FAN_OUT_TIERS, self.fan_out
-        assert self.namespace == "*" or self.namespace in NAMESPACES, self.namespace
+        assert self.namespace is None or self.namespace == "*" or self.namespace in NAMESPACES, self.namespace
+        assert self.namespace is None or self.needs_login, self.name
         assert all(code in ERRORS for code in self.errors), self.errors
-        assert self.name not in COMMANDS, self.name
-        COMMANDS[self.name] = self
+        assert self.name not in OPERATIONS, self.name
+        OPERATIONS[self.name] = self
+        if self.namespace is not None:
+            COMMANDS[self.name] = self
+        for route in self.routes:
+            key = (route.method, route.path)
+            assert key not in ENDPOINTS, key
+            ENDPOINTS[key] = Endpoint(self, route)
+
+    @property
+    def needs_login(self) -> bool:
+        return self.permission != ANYONE
+
+    @property
+    def own_errors(self) -> tuple[str, ...]:
+        return (*self.errors, "forbidden") if self.permission == ADMINISTRATOR else self.errors
 
     @property
     def all_errors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.errors, *COMMON_ERRORS, "token_expired")))
+        """By socket."""
+        return tuple(dict.fromkeys((*self.own_errors, *COMMON_ERRORS, "token_expired")))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An operation at one of its routes."""
+
+    operation: Operation
+    route: Route
+
+    @property
+    def method(self) -> Method:
+        return self.route.method
+
+    @property
+    def path(self) -> str:
+        return self.route.path
+
+    @property
+    def payload(self) -> type[msgspec.Struct]:
+        return self.operation.payload
+
+    @property
+    def all_errors(self) -> tuple[str, ...]:
+        operation, route = self.operation, self.route
+        login = AUTH_ERRORS if operation.needs_login else ()
+        csrf = ("csrf_failed",) if login and route.method != "GET" else ()
+        body = ("malformed_json", "payload_too_large", "unsupported_media_type") if route.takes_body else ()
+        return tuple(dict.fromkeys((*operation.own_errors, *login, *csrf, *body, *COMMON_ERRORS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,63 +182,10 @@ class Event:
         EVENTS[key] = self
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One REST route. Path parameters, then the query (GET, DELETE) or the body, together make one `payload`.
-
-    A mirror names its `command` and takes payload, data and errors from it; `returns` names the field of the data that
-    is the resource. `limit` is a tier name of `RATE_TIERS`.
-    """
-
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: str
-    doc: str
-    tag: str
-    payload: type[msgspec.Struct] = Empty
-    data: type[msgspec.Struct] | None = None
-    command: Command | None = None
-    returns: str | None = None
-    status: int = 200
-    auth: bool = True
-    limit: str = "general"
-    errors: tuple[str, ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        if self.command is not None:
-            object.__setattr__(self, "payload", self.command.payload)
-            object.__setattr__(self, "data", self.command.data)
-            object.__setattr__(self, "errors", self.command.errors)
-        key = (self.method, self.path)
-        assert key not in ENDPOINTS, key
-        assert self.limit in RATE_TIERS, self.limit
-        ENDPOINTS[key] = self
-
-    @property
-    def path_names(self) -> tuple[str, ...]:
-        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
-
-    @property
-    def takes_body(self) -> bool:
-        return self.method in ("POST", "PUT", "PATCH")
-
-    @property
-    def all_errors(self) -> tuple[str, ...]:
-        auth = (*AUTH_ERRORS, "csrf_failed") if self.auth and self.method != "GET" else AUTH_ERRORS if self.auth else ()
-        body = ("malformed_json", "payload_too_large", "unsupported_media_type") if self.takes_body else ()
-        return tuple(dict.fromkeys((*self.errors, *auth, *body, *COMMON_ERRORS)))
-
-
-def mirror(
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"], path: str, tag: str, command: Command,
-    returns: str | None = None, status: int = 200, limit: str = "general",
-) -> Endpoint:  # fmt: skip
-    """The endpoint that does what a command does."""
-    return Endpoint(method, path, command.doc, tag, command=command, returns=returns, status=status, limit=limit)
-
-
-COMMANDS: dict[str, Command] = {}
+OPERATIONS: dict[str, Operation] = {}
+COMMANDS: dict[str, Operation] = {}  # those of Socket.IO
+ENDPOINTS: dict[tuple[str, str], Endpoint] = {}  # by method and path
 EVENTS: dict[tuple[str, str], Event] = {}
-ENDPOINTS: dict[tuple[str, str], Endpoint] = {}
 
 # Beside their own limits: how many people a user tells, by all commands of a tier together and through any door.
 # A conversation of FAN_OUT_FREE or fewer costs nothing.
@@ -162,14 +193,4 @@ FAN_OUT_FREE = 64
 FAN_OUT_TIERS = {
     "messages": Rate(150_000, 60, 50_000),
     "signals": Rate(300_000, 60, 100_000),
-}
-
-# REST limits: per user where one is known, else per address.
-RATE_TIERS = {
-    "general": Rate(1200, 60, 300),
-    "auth": Rate(120, 60, 60),  # what hashes a password
-    "refresh": Rate(300, 60, 100),
-    "profile": Rate(12, 60, 12),  # what all whom one talks to are told
-    "search": Rate(60, 60, 20),  # what reads thousands of messages
-    "probe": Rate(6000, 60, 1000),
 }

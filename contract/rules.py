@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from contract.money import Amount, Currency
 from contract.offers import ItemTitle, Quantity, Sku, Unit
-from contract.registry import Command, Endpoint, Rate
+from contract.registry import USER, Operation, Rate, Route
 from contract.types import Empty, Id, Payload, Resource, Timestamp
 
 RULES_MAX = 500
@@ -117,21 +117,55 @@ class Figures(Resource):
     complete: bool
 
 
-RULES = Command("offer:rules", "/offers", Empty, RuleList, Rate(300, 60, 60), "The caller's rules.")
-SET_RULE = Command(
-    "offer:set_rule", "/offers", SetRule, RuleData, Rate(120, 60, 60),
+_RULES = "/api/v1/offer-rules"
+RULES = Operation(
+    "offer:rules",
+    Empty,
+    RuleList,
+    USER,
+    Rate(300, 60, 60),
+    "The caller's rules.",
+    namespace="/offers",
+    routes=(Route("GET", _RULES, "offers"),),
+)
+SET_RULE = Operation(
+    "offer:set_rule",
+    SetRule,
+    RuleData,
+    USER,
+    Rate(120, 60, 60),
     "Makes or changes the caller's rule for an item. The server answers offers by it within a second.",
     ("conflict",),
-)  # fmt: skip
-DELETE_RULE = Command(
-    "offer:delete_rule", "/offers", RuleTarget, Empty, Rate(120, 60, 60), "Takes a rule away, if it is there."
+    namespace="/offers",
+    routes=(Route("PUT", _RULES, "offers", returns="rule"),),
 )
-FIGURES = Command("offer:figures", "/offers", GetFigures, Figures, Rate(60, 60, 20), "How the caller's offers fare.")
+DELETE_RULE = Operation(
+    "offer:delete_rule",
+    RuleTarget,
+    Empty,
+    USER,
+    Rate(120, 60, 60),
+    "Takes a rule away, if it is there.",
+    namespace="/offers",
+)
+FIGURES = Operation(
+    "offer:figures",
+    GetFigures,
+    Figures,
+    USER,
+    Rate(60, 60, 20),
+    "How the caller's offers fare.",
+    namespace="/offers",
+    routes=(Route("GET", "/api/v1/offer-figures", "offers"),),
+)
 
-_RULES = "/api/v1/offer-rules"
-RULES_GET = Endpoint("GET", _RULES, RULES.doc, "offers", command=RULES)
-RULES_PUT = Endpoint("PUT", _RULES, SET_RULE.doc, "offers", command=SET_RULE, returns="rule")
-RULES_DELETE = Endpoint(
-    "DELETE", f"{_RULES}/{{rule_id}}", "Takes a rule away.", "offers", RuleTarget, status=204, errors=("not_found",)
+REMOVE_RULE = Operation(
+    "offer:remove_rule",
+    RuleTarget,
+    Empty,
+    USER,
+    Rate(120, 60, 60),
+    "Takes a rule away.",
+    ("not_found",),
+    routes=(Route("DELETE", f"{_RULES}/{{rule_id}}", "offers", status=204),),
 )
-FIGURES_GET = Endpoint("GET", "/api/v1/offer-figures", FIGURES.doc, "offers", command=FIGURES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contract.catalogue import COMMANDS, ENDPOINTS, EVENTS
+from contract.catalogue import EVENTS, OPERATIONS
 from contract.errors import ErrorBody
 
 REF = "#/components/schemas/{name}"
@@ -15,16 +15,12 @@ Schema = dict[str, Any]
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    """Every struct that a command, event, endpoint or error names, once, in order of declaration."""
+    """Every struct that an operation, event or error names, once, in order of declaration."""
     found: dict[type[msgspec.Struct], None] = {}
-    for command in COMMANDS.values():
-        found |= {command.payload: None, command.data: None}
+    for operation in OPERATIONS.values():
+        found |= {operation.payload: None, operation.data: None}
     for event in EVENTS.values():
         found[event.payload] = None
-    for endpoint in ENDPOINTS.values():
-        found[endpoint.payload] = None
-        if endpoint.data is not None:
-            found[endpoint.data] = None
     found[ErrorBody] = None
     return list(found)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from contract.registry import Command, Endpoint, Event, Rate
+from contract.registry import ANYONE, USER, Event, Operation, Rate, Route
 from contract.types import Cursor, Empty, Id, Limit, Payload, Resource, Timestamp
 
 Kind = Literal["conversation_added", "mention"]
@@ -74,17 +74,39 @@ class SetPreferences(Payload):
     muted_kinds: Annotated[list[Kind], Meta(max_length=20)] | UnsetType = UNSET
 
 
-NOTIFICATIONS = Command(
-    "notification:list", "/system", ListNotifications, NotificationList, Rate(300, 60, 60),
+_PROBE = Rate(6_000, 60, 1_000)
+_HEALTH = "/api/v1/health"
+_NOTIFICATIONS = "/api/v1/notifications"
+NOTIFICATIONS = Operation(
+    "notification:list",
+    ListNotifications,
+    NotificationList,
+    USER,
+    Rate(300, 60, 60),
     "The caller's notifications, newest first.",
-)  # fmt: skip
-NOTIFICATIONS_READ = Command(
-    "notification:read", "/system", ReadNotifications, NotificationsRead, Rate(300, 60, 60), "Marks them read.",
-)  # fmt: skip
-PREFERENCES = Command(
-    "notification:preferences", "/system", SetPreferences, PreferencesData, Rate(60, 60, 20),
+    namespace="/system",
+    routes=(Route("GET", _NOTIFICATIONS, "notifications"),),
+)
+NOTIFICATIONS_READ = Operation(
+    "notification:read",
+    ReadNotifications,
+    NotificationsRead,
+    USER,
+    Rate(300, 60, 60),
+    "Marks them read.",
+    namespace="/system",
+    routes=(Route("POST", f"{_NOTIFICATIONS}/read", "notifications"),),
+)
+PREFERENCES = Operation(
+    "notification:preferences",
+    SetPreferences,
+    PreferencesData,
+    USER,
+    Rate(60, 60, 20),
     "Tells the caller's preferences, and changes them when fields are sent.",
-)  # fmt: skip
+    namespace="/system",
+    routes=(Route("PATCH", f"{_NOTIFICATIONS}/preferences", "notifications", returns="preferences"),),
+)
 NOTIFICATION_EVENT = Event("system:notification", "/system", NotificationEvent, "Something the user should know.")
 
 
@@ -95,9 +117,11 @@ class Draining(Resource):
 
 
 DRAINING_EVENT = Event(
-    "system:draining", "/system", Draining,
+    "system:draining",
+    "/system",
+    Draining,
     "This server process goes and closes the connection now (1012); connect again after the time it says.",
-)  # fmt: skip
+)
 
 
 class ComponentHealth(Resource):
@@ -130,26 +154,32 @@ class DetailedHealth(Resource):
     performance: dict[str, float]
 
 
-_HEALTH = "/api/v1/health"
-LIVE = Endpoint("GET", f"{_HEALTH}/live", "The process answers.", "health", Empty, Liveness, auth=False, limit="probe")
-READY = Endpoint(
-    "GET", f"{_HEALTH}/ready", "It should get traffic: 200 if ready or degraded, 503 if draining or without database.",
-    "health", Empty, Readiness, auth=False, limit="probe",
-)  # fmt: skip
-DETAILED = Endpoint(
-    "GET", f"{_HEALTH}/detailed",
+LIVE = Operation(
+    "health:live",
+    Empty,
+    Liveness,
+    ANYONE,
+    _PROBE,
+    "The process answers.",
+    routes=(Route("GET", f"{_HEALTH}/live", "health"),),
+)
+READY = Operation(
+    "health:ready",
+    Empty,
+    Readiness,
+    ANYONE,
+    _PROBE,
+    "It should get traffic: 200 if ready or degraded, 503 if draining or without database.",
+    routes=(Route("GET", f"{_HEALTH}/ready", "health"),),
+)
+DETAILED = Operation(
+    "health:detailed",
+    Empty,
+    DetailedHealth,
+    ANYONE,
+    _PROBE,
     "Every part with its latency, and the process's own figures. For operators, with OPERATORS_TOKEN as the bearer "
-    "token; where there is none, in development, for the machine itself.", "health", Empty, DetailedHealth, auth=False,
-    limit="probe", errors=("forbidden", "unauthenticated"),
-)  # fmt: skip
-SYSTEM_HEALTH = Endpoint(
-    "GET", "/api/v1/system/health", "The same, under the name dashboards use.", "health", Empty, DetailedHealth,
-    auth=False, limit="probe", errors=("forbidden", "unauthenticated"),
-)  # fmt: skip
-
-_NOTIFICATIONS = "/api/v1/notifications"
-NOTIFICATIONS_GET = Endpoint("GET", _NOTIFICATIONS, NOTIFICATIONS.doc, "notifications", command=NOTIFICATIONS)
-NOTIFICATIONS_POST_READ = Endpoint("POST", f"{_NOTIFICATIONS}/read", NOTIFICATIONS_READ.doc, "notifications",
-    command=NOTIFICATIONS_READ)  # fmt: skip
-PREFERENCES_PATCH = Endpoint("PATCH", f"{_NOTIFICATIONS}/preferences", PREFERENCES.doc, "notifications",
-    command=PREFERENCES, returns="preferences")  # fmt: skip
+    "token; where there is none, in development, for the machine itself.",
+    ("forbidden", "unauthenticated"),
+    routes=(Route("GET", f"{_HEALTH}/detailed", "health"), Route("GET", "/api/v1/system/health", "health")),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.registry import Command, Event, Rate
+from contract.registry import USER, Event, Operation, Rate
 from contract.types import Empty, Id, Payload, Resource
 
 EXPIRES_MS = 6_000
@@ -22,12 +22,20 @@ class TypingChanged(Resource):
 
 
 _ACCESS = ("not_found", "not_a_participant")
-START = Command(
-    "typing:start", "/typing", Typing, Empty, Rate(600, 60, 30),
+START = Operation(
+    "typing:start",
+    Typing,
+    Empty,
+    USER,
+    Rate(600, 60, 30),
     "The caller is writing. Repeat while it lasts; others hear of it at most every 2 s and it expires after 6 s.",
-    _ACCESS, fan_out="signals",
-)  # fmt: skip
-STOP = Command("typing:stop", "/typing", Typing, Empty, Rate(600, 60, 30), "The caller stopped writing.", _ACCESS)
+    _ACCESS,
+    namespace="/typing",
+    fan_out="signals",
+)
+STOP = Operation(
+    "typing:stop", Typing, Empty, USER, Rate(600, 60, 30), "The caller stopped writing.", _ACCESS, namespace="/typing"
+)
 _LATEST = ("conversation_id", "user_id")
 STARTED = Event(
     "typing:start", "/typing", TypingChanged, "Someone writes in a conversation this connection joined.", _LATEST

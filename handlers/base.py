@@ -1,9 +1,7 @@
-"""The choke point of every namespace: nothing a client sends reaches a handler by another way.
+"""The Socket.IO door: a command becomes an operation for the executor, and what comes of that the acknowledgement.
 
-In order: is it a declared command? is the caller still logged in? within the limit? is the payload valid? Then one
-action runs, and its result or its error becomes the acknowledgement; one metric, and one log line if something failed.
-All of this up to the action is synchronous, and a command whose handler is synchronous too is answered in the turn in
-which it arrived. An exception never leaves here: the client would get no acknowledgement and wait for ever.
+A command whose handler is synchronous is answered in the turn in which it arrived. An exception never leaves here: the
+client would get no acknowledgement and wait for ever.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,26 +18,21 @@ import msgspec
 from contract.catalogue import identity as identity_contract
 from contract.errors import ErrorBody, ErrorDetail, ParleyError, invalid
 from contract.reading import Unreadable
-from contract.registry import COMMANDS, CONNECT, Command
-from contract.types import parse
+from contract.registry import COMMANDS, Operation
 from handlers.gate import Gate
-from models.context import Context
+from models.context import Action, Context
 from ops.logs import REQUEST_ID, new_request_id
-from ops.metrics import COMMANDS as COMMANDS_TOTAL
-from ops.metrics import CONNECTS_REFUSED, ERRORS
+from ops.metrics import CONNECTS_REFUSED
 from realtime.connections import Connection
 from realtime.engine import acknowledge
 from realtime.inbox import Overlapping
 from realtime.namespace import ConnectRefused, Incoming
 from realtime.recovery import Claim, Parted
 from realtime.rooms import Member
-from storage.mongo import as_parley_error
 
-log = logging.getLogger("parley.commands")
+log = logging.getLogger("parley.operations")
 
-Action = Callable[[Context, Any], Awaitable[msgspec.Struct]]
 Handler = Callable[[Connection, Context, Any], "msgspec.Struct | Awaitable[msgspec.Struct]"]
-SLOW_S = 1.0
 # Errors that a well-made client does not cause again and again; too many of them close its session.
 CLIENTS_FAULT = frozenset(
     {
@@ -79,7 +73,9 @@ class _Answer:
 
 
 class Namespace:
-    """Subclasses set `name`, bind their commands in `__init__`, and may extend `entered` and `left`."""
+    """Its commands are the actions that the executor has for them; subclasses set `name`, bind in `__init__` those that
+    concern the connection itself, and may extend `entered` and `left`.
+    """
 
     name: str
     recovers = True
@@ -87,23 +83,18 @@ class Namespace:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self._handlers: dict[str, tuple[Command, Handler]] = {}
-        self.bind_with_connection(identity_contract.AUTH_REFRESH, self._refresh)
+        self._executor = gate.executor
+        self._handlers: dict[str, tuple[Operation, Handler]] = {}
+        for command in COMMANDS.values():
+            if command.namespace == self.name and (action := self._executor.action(command)) is not None:
+                self.bind(command, _without_connection(action))
+        self.bind(identity_contract.AUTH_REFRESH, self._refresh)
 
     @property
     def bound(self) -> set[str]:
         return set(self._handlers)
 
-    def bind(self, command: Command, action: Action) -> None:
-        """This command is this action; the handler is nothing more."""
-
-        def handler(connection: Connection, context: Context, payload: Any) -> Awaitable[msgspec.Struct]:
-            return action(context, payload)
-
-        self.bind_with_connection(command, handler)
-
-    def bind_with_connection(self, command: Command, handler: Handler) -> None:
-        """For the few commands that concern the connection itself."""
+    def bind(self, command: Operation, handler: Handler) -> None:
         assert command.namespace in (self.name, "*"), command.name
         assert command.name not in self._handlers, f"{command.name} has two handlers"
         self._handlers[command.name] = (command, handler)
@@ -131,7 +122,7 @@ class Namespace:
         try:
             with self.gate.admission.entry(member.session):
                 identity = await self.gate.authenticate(auth)
-                self.gate.check_rate(CONNECT, identity.user_id)
+                self.gate.check_connects(identity.user_id)
             before = await claim.begin(member, identity.user_id) if claim is not None else None
             connection = await self.gate.connections.attach(member, identity)
             # A revocation that came while we looked closed whoever was attached then, and we were not yet.
@@ -143,7 +134,7 @@ class Namespace:
                 await self.returned(connection, member, context, before)
         except Exception as error:
             self.gate.connections.detach(member)
-            known = self._known(f"connect {self.name}", error)
+            known = self._executor.known(f"connect {self.name}", error)
             CONNECTS_REFUSED.labels(known.code).inc()
             if known.code in CLIENTS_FAULT:
                 member.session.refused()
@@ -184,39 +175,41 @@ class Namespace:
             command, handler = bound
             if command.overlaps:
                 answer = _Answer(member, packet.number)
-            connection, context, payload = self._admit(command, member, packet.data, request_id, answer)
-            result = handler(connection, context, payload)
+            connection: Connection | None = member.session.owner
+            if connection is None:
+                raise ParleyError("unauthenticated")
+            identity = connection.identity
+            context = Context(
+                identity.user_id, identity.session_id, identity.role, request_id, member.sid,
+                answer.placed if answer else None, answer,
+            )  # fmt: skip
+            result: msgspec.Struct | Awaitable[msgspec.Struct]
+            if self._executor.is_immediate(command):
+                payload = self._executor.admit(command, identity, partial(_fields, packet.data))
+                result = handler(connection, context, payload)
+            else:
+                result = self._wait(command, handler, connection, context, packet.data)
         except Exception as error:
             if isinstance(error, ParleyError) and error.code in CLIENTS_FAULT:
                 member.session.refused()
             return self._failure(label, error, started, request_id)
         if isinstance(result, msgspec.Struct):
-            COMMANDS_TOTAL.note(label, "ok", time.perf_counter() - started)
+            self._executor.answered(label, "ok", started)
             return Success(data=result)
         work = self._finish(result, label, started, request_id, answer)
         return work if answer is None else Overlapping(work, answer.placed)
 
-    def _admit(
-        self,
-        command: Command,
-        member: Member,
-        event: list[Any],
-        request_id: str,
-        answer: _Answer | None,
-    ) -> tuple[Connection, Context, Any]:
-        gate, connection = self.gate, member.session.owner
-        if connection is None:
-            raise ParleyError("unauthenticated")
-        identity = connection.identity
-        if identity.expires_at <= time.time() and command is not identity_contract.AUTH_REFRESH:
-            raise ParleyError("token_expired")
-        gate.check_rate(command.name, identity.user_id)
-        payload = _parse(command, event)
-        context = Context(
-            identity.user_id, identity.session_id, identity.role, request_id, member.sid,
-            answer.placed if answer else None, answer,
-        )  # fmt: skip
-        return connection, context, payload
+    async def _wait(
+        self, command: Operation, handler: Handler, connection: Connection, context: Context, event: list[Any]
+    ) -> msgspec.Struct:
+        """One whose limit is counted across processes."""
+
+        async def fields() -> Any:
+            return _fields(event)
+
+        payload = await self._executor.admit_waiting(command, connection.identity, "", fields)
+        result = handler(connection, context, payload)
+        return result if isinstance(result, msgspec.Struct) else await result
 
     async def _finish(
         self,
@@ -226,47 +219,30 @@ class Namespace:
         request_id: str,
         answer: _Answer | None,
     ) -> Success | Failure | None:
-        self.gate.running += 1
+        executor = self._executor
+        executor.running += 1
         try:
             data = await result
         except asyncio.CancelledError:
-            COMMANDS_TOTAL.note(label, "cancelled", time.perf_counter() - started)
+            executor.answered(label, "cancelled", started)
             raise
         except Exception as error:
             failure = self._failure(label, error, started, request_id)
             return None if answer is not None and answer.given else failure
         finally:
-            self.gate.running -= 1
-        elapsed = time.perf_counter() - started
-        COMMANDS_TOTAL.note(label, "ok", elapsed)
-        if elapsed > SLOW_S:
-            log.warning("slow command %s: %.0f ms (ok)", label, elapsed * 1000)
+            executor.running -= 1
+        executor.answered(label, "ok", started)
         return None if answer is not None and answer.given else Success(data=data)
 
     def _failure(self, label: str, error: Exception, started: float, request_id: str) -> Failure:
-        known = self._known(label, error)
-        elapsed = time.perf_counter() - started
-        COMMANDS_TOTAL.note(label, known.code, elapsed)
-        if elapsed > SLOW_S:
-            log.warning("slow command %s: %.0f ms (%s)", label, elapsed * 1000, known.code)
+        known = self._executor.known(label, error)
+        self._executor.answered(label, known.code, started)
         return Failure(error=known.body(request_id))
 
     def _unknown(self, name: str) -> ParleyError:
         near = COMMANDS.get(name)
         hint = f" It belongs to {near.namespace}." if near else ""
         return ParleyError("unknown_command", f"There is no command {name[:64]!r} on {self.name}.{hint}")
-
-    def _known(self, what: str, error: Exception) -> ParleyError:
-        """The error as the contract has it; what the contract does not know is logged once, with its trace."""
-        if isinstance(error, ParleyError):
-            return error
-        return as_parley_error(error) or self._unexpected(what, error)
-
-    @staticmethod
-    def _unexpected(what: str, error: Exception) -> ParleyError:
-        ERRORS.inc()
-        log.error("unexpected exception in %s", what, exc_info=error)
-        return ParleyError("internal_error")
 
     async def _refresh(
         self, connection: Connection, context: Context, payload: identity_contract.AuthRefresh
@@ -280,11 +256,18 @@ class Namespace:
         return identity_contract.AuthRefreshed(expires_in_ms=max(0, int(left_s * 1000)))
 
 
-def _parse(command: Command, event: list[Any]) -> Any:
+def _without_connection(action: Action) -> Handler:
+    def handler(connection: Connection, context: Context, payload: Any) -> Awaitable[msgspec.Struct]:
+        return action(context, payload)
+
+    return handler
+
+
+def _fields(event: list[Any]) -> Any:
     """One object after the name, or nothing where nothing is needed."""
     if len(event) > 2:
         reason = f"takes one object, not {len(event) - 1} arguments"
         raise ParleyError("validation_failed", f"payload: {reason}", details=[ErrorDetail("payload", reason)])
     if len(event) > 1 and isinstance(event[1], Unreadable):
         raise invalid(event[1].field, event[1].reason)
-    return parse(command.payload, event[1] if len(event) > 1 and event[1] is not None else {})
+    return event[1] if len(event) > 1 and event[1] is not None else {}

@@ -1,4 +1,4 @@
-"""/chat: every command is an action of the conversations and messages nouns, as `models.messages.doors` lists them."""
+"""/chat: opening a conversation is looking at it with this connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handlers.base import Namespace
 from handlers.gate import Gate
 from handlers.looking import Looking
 from models.context import Context
-from models.messages.doors import Chat
+from models.messages.reading import Reading
 from realtime.connections import Connection
 from realtime.recovery import Parted
 from realtime.rooms import Member, Rooms
@@ -19,15 +19,13 @@ from realtime.rooms import Member, Rooms
 class ChatNamespace(Namespace):
     name = "/chat"
 
-    def __init__(self, gate: Gate, rooms: Rooms, doors: Chat, looking: Looking) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, reading: Reading, looking: Looking) -> None:
         super().__init__(gate)
         self._rooms = rooms
-        self._reading = doors.reading
+        self._reading = reading
         self._looking = looking
-        for command, action in doors.actions().items():
-            self.bind(command, action)
-        self.bind_with_connection(chat_commands.JOIN, self.on_join)
-        self.bind_with_connection(chat_commands.LEAVE, self.on_leave)
+        self.bind(chat_commands.JOIN, self.on_join)
+        self.bind(chat_commands.LEAVE, self.on_leave)
 
     async def entered(self, connection: Connection, member: Member, context: Context) -> None:
         self._rooms.enter(member.sid, user_room(context.user_id), self.name)

@@ -1,4 +1,4 @@
-"""What every namespace asks before it does anything: who is this, are they still logged in, how much was asked for."""
+"""What every namespace asks before it does anything: who is this, and are they still logged in."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections import OrderedDict
 from typing import Any
 
 from contract.errors import ParleyError
+from contract.registry import CONNECT
+from models.executor import Executor
 from models.sessions.actions import Sessions
 from realtime.admission import Admission
 from realtime.connections import Connections
-from security.limits import CommandLimits
 from security.tokens import Identity, Tokens
 
 TOKENS_KEPT = 4_096
 
 
 class Gate:
-    """One for all namespaces. `running` tells how many commands are."""
+    """One for all namespaces."""
 
     def __init__(
-        self, tokens: Tokens, sessions: Sessions, connections: Connections, limits: CommandLimits, admission: Admission
+        self, tokens: Tokens, sessions: Sessions, connections: Connections, executor: Executor, admission: Admission
     ) -> None:
         self.admission = admission
         self.tokens = tokens
         self.sessions = sessions
         self.connections = connections
-        self.limits = limits
-        self.running = 0
+        self.executor = executor
         self._verified: OrderedDict[str, Identity] = OrderedDict()
 
     async def authenticate(self, auth: Any) -> Identity:
@@ -38,9 +38,9 @@ class Gate:
         await self.sessions.require_live(identity.session_id)
         return identity
 
-    def check_rate(self, what: str, user_id: str) -> None:
+    def check_connects(self, user_id: str) -> None:
         """Raises rate_limited."""
-        if wait_ms := self.limits.retry_after_ms(what, user_id):
+        if wait_ms := self.executor.limits.retry_after_ms(CONNECT, user_id):
             raise ParleyError("rate_limited", retry_after_ms=wait_ms)
 
     def _verify(self, token: str) -> Identity:

@@ -1,4 +1,4 @@
-"""A namespace whose connections hear what concerns their user, and nothing else."""
+"""Namespaces whose connections hear what concerns their user, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from realtime.rooms import Member, Rooms
 
 
 class PersonalNamespace(Namespace):
-    def __init__(self, gate: Gate, rooms: Rooms) -> None:
+    def __init__(self, gate: Gate, rooms: Rooms, name: str) -> None:
+        self.name = name
         super().__init__(gate)
         self._rooms = rooms
 

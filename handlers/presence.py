@@ -23,9 +23,8 @@ class PresenceNamespace(Namespace):
         self._rooms = rooms
         self._looking = looking
         self._presence = presence
-        self.bind(contract.SET, presence.set_status)
-        self.bind_with_connection(contract.SUBSCRIBE, self.on_subscribe)
-        self.bind_with_connection(contract.UNSUBSCRIBE, self.on_unsubscribe)
+        self.bind(contract.SUBSCRIBE, self.on_subscribe)
+        self.bind(contract.UNSUBSCRIBE, self.on_unsubscribe)
 
     async def on_subscribe(
         self, connection: Connection, context: Context, payload: contract.Subscribe

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from contract.errors import ParleyError
 from contract.identity import Role
-from ops import audit
+from contract.registry import Operation
 from ops.addresses import network
 
 
@@ -51,6 +50,9 @@ class Client:
         return network(self.ip)
 
 
+Action = Callable[[Context, Any], Awaitable[Any]]
+Actions = dict[Operation, Action]
+
 # Whoever runs a command on the server's machine.
 OPERATOR = Client(None, None, "")
 
@@ -58,12 +60,6 @@ OPERATOR = Client(None, None, "")
 def fingerprint(*parts: Any) -> str:
     """Tells a repeat from another request under the same client_id."""
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
-
-
-def require_administrator(context: Context) -> None:
-    if context.role not in ("admin", "super_admin"):
-        audit.record("access_refused", user_id=context.user_id, role=context.role)
-        raise ParleyError("forbidden", "This is for administrators.")
 
 
 def new_id(prefix: str) -> str:

@@ -69,11 +69,11 @@ class Commands:
         row[-1] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        total = CounterMetricFamily("parley_commands", "Socket.IO commands answered", labels=["command", "result"])
+        total = CounterMetricFamily("parley_commands", "Operations answered, by any door", labels=["command", "result"])
         for key, count in self._results.items():
             total.add_metric(key, float(count))
         yield total
-        times = HistogramMetricFamily("parley_command_seconds", "Time to answer a command", labels=["command"])
+        times = HistogramMetricFamily("parley_command_seconds", "Time to answer an operation", labels=["command"])
         for command, row in self._seconds.items():
             buckets, below = [], 0.0
             for bound, amount in zip([*map(str, _FAST), "+Inf"], row[:-1], strict=True):

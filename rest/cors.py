@@ -6,7 +6,7 @@ that too: a browser shows its user nothing of an error without these headers, no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import aiohttp_cors
@@ -27,7 +27,7 @@ class Cors:
     def __init__(self, origins: Sequence[str]) -> None:
         self._origins = frozenset(origins)
 
-    def add_routes(self, app: web.Application, routes: Sequence[tuple[Endpoint, Handle]]) -> None:
+    def add_routes(self, app: web.Application, routes: Iterable[tuple[Endpoint, Handle]]) -> None:
         """Only /api routes take part: aiohttp-cors would otherwise get in the way of Socket.IO's own OPTIONS route."""
         options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
             allow_credentials=True,

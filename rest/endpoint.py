@@ -1,15 +1,16 @@
-"""The choke point of REST: how a declared endpoint becomes a route.
+"""The HTTP door: how the routes of the declared operations are answered.
 
-Who is it, are they within the limit, is the request valid? Then one action runs. The payload is the path's parameters,
-the query (GET, DELETE) or the body, checked by the same struct as the socket command's. Errors become responses in
-`rest.middleware`.
+The payload is the path's parameters, the query (GET, DELETE) or the body. What an operation may be asked is the
+executor's business; errors become responses in `rest.middleware`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,22 +18,22 @@ from aiohttp import web
 
 from contract import reading
 from contract.errors import ErrorDetail, ParleyError, invalid
-from contract.registry import Endpoint
-from contract.types import parse as parse_payload
-from models.context import Client, Context
+from contract.registry import ENDPOINTS, Endpoint, Operation
+from models.context import Action, Client, Context
+from models.executor import Executor
 from models.sessions.actions import Sessions
 from ops import audit
 from ops.addresses import client_ip
 from ops.logs import REQUEST_ID
 from ops.strangers import Strangers
 from rest.cookies import Cookies
-from security.limits import HttpLimits, Verdict
+from security.limits import Verdict
 from security.tokens import Identity, Tokens
 
 BODY_S = 20.0  # so long a body has to arrive
 STRANGER_BODY_MAX = 16_384  # of one whose sender has not logged in
 VERDICT = web.RequestKey("verdict", Verdict)
-Route = Callable[["Call"], Awaitable[Any]]
+Bound = Callable[["Call"], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,11 +41,16 @@ class BodyLate(Exception):
     """The body of a request did not arrive in time."""
 
 
+class Gone(Exception):
+    """The client has gone in the middle of its body."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request to an endpoint, as its handler sees it. `context` is there when the endpoint asks for a login."""
 
     request: web.Request
+    endpoint: Endpoint
     payload: Any
     client: Client
     identity: Identity | None
@@ -57,67 +63,89 @@ class Call:
 
 
 class Rest:
-    """Adds endpoints to the application."""
+    """Every route is the action that the executor has for its operation, or what was bound here for those that concern
+    the request itself.
+    """
 
     def __init__(
         self,
+        executor: Executor,
         tokens: Tokens,
         sessions: Sessions,
-        limits: HttpLimits,
         cookies: Cookies,
         trusted_proxies: int,
         strangers: Strangers,
     ) -> None:
+        self._executor = executor
         self._tokens = tokens
         self._sessions = sessions
-        self._limits = limits
         self._cookies = cookies
         self._trusted_proxies = trusted_proxies
         self._strangers = strangers
-        self.routes: list[tuple[Endpoint, Callable[[web.Request], Awaitable[web.StreamResponse]]]] = []
+        self._bound: dict[Operation, Bound] = {}
 
-    def add(self, endpoint: Endpoint, route: Route) -> None:
-        """`route` returns a struct, a finished response, or None where the endpoint answers 204."""
+    def bind(self, operation: Operation, bound: Bound) -> None:
+        """`bound` returns a struct, a finished response, or None where the route answers 204."""
+        assert operation not in self._bound, f"{operation.name} is bound twice"
+        self._bound[operation] = bound
 
-        async def handle(request: web.Request) -> web.StreamResponse:
-            call = await self._admit(endpoint, request)
-            result = await route(call)
-            if isinstance(result, web.StreamResponse):
-                return result
-            return respond(endpoint, result)
+    def routes(self) -> Iterator[tuple[Endpoint, Callable[[web.Request], Awaitable[web.StreamResponse]]]]:
+        """One for each endpoint that is declared. Raises RuntimeError for one that nobody answers."""
+        for endpoint in ENDPOINTS.values():
+            operation = endpoint.operation
+            bound, action = self._bound.get(operation), self._executor.action(operation)
+            if bound is None and action is not None:
+                bound = _without_request(action)
+            if bound is None:
+                raise RuntimeError(f"{endpoint.method} {endpoint.path}: {operation.name} has no action")
+            yield endpoint, partial(self._answer, endpoint, bound)
 
-        self.routes.append((endpoint, handle))
-
-    def mirror(self, endpoint: Endpoint, action: Callable[[Context, Any], Awaitable[Any]]) -> None:
-        """A route that is an action of the caller and nothing more."""
-
-        async def route(call: Call) -> Any:
-            return await action(call.context, call.payload)
-
-        self.add(endpoint, route)
+    async def _answer(self, endpoint: Endpoint, bound: Bound, request: web.Request) -> web.StreamResponse:
+        name, started, code = endpoint.operation.name, time.perf_counter(), "cancelled"
+        self._executor.running += 1
+        try:
+            result = await bound(await self._admit(endpoint, request))
+            code = "ok"
+        except (web.HTTPException, BodyLate, Gone):  # no error of the operation: the middleware answers
+            code = "refused"
+            raise
+        except Exception as error:
+            known = self._executor.known(name, error)
+            code = known.code
+            raise known from None
+        finally:
+            self._executor.running -= 1
+            self._executor.answered(name, code, started)
+        return result if isinstance(result, web.StreamResponse) else respond(endpoint, result)
 
     async def _admit(self, endpoint: Endpoint, request: web.Request) -> Call:
+        operation = endpoint.operation
         client = Client(
             client_ip(request, self._trusted_proxies),
             request.headers.get("User-Agent", "")[:256] or None,
             REQUEST_ID.get(),
             lambda: request.transport is None or request.transport.is_closing(),
         )
-        identity = await self._identify(endpoint, request) if endpoint.auth else None
-        verdict = await self._limits.check(endpoint.limit, identity.user_id if identity else client.address)
-        if verdict is not None:
+        identity = await self._identify(endpoint, request) if operation.needs_login else None
+
+        def counted(verdict: Verdict) -> None:
             request[VERDICT] = verdict
             if not verdict.allowed:
-                audit.record(
-                    "rate_limited", tier=endpoint.limit, ip=client.ip, user_id=identity.user_id if identity else None
-                )
-                raise ParleyError("rate_limited", retry_after_ms=verdict.retry_after_ms)
-        if identity is not None:
+                user_id = identity.user_id if identity else None
+                audit.record("rate_limited", operation=operation.name, ip=client.ip, user_id=user_id)
+
+        async def fields() -> Any:
+            if identity is not None:
+                self._strangers.went(request.protocol)
+            found = await read_fields(endpoint, request)
+            # All of it is here, and what is left to do is ours: it is not closed for others now, whoever's it is.
             self._strangers.went(request.protocol)
-        payload = await parse(endpoint, request)
-        # All of it is here, and what is left to do is ours: it is not closed for others now, whoever's it is.
-        self._strangers.went(request.protocol)
-        return Call(request, payload, client, identity)
+            return found
+
+        payload = await self._executor.admit_waiting(
+            operation, identity, client.address, fields, counted, strict=endpoint.route.takes_body
+        )
+        return Call(request, endpoint, payload, client, identity)
 
     async def _identify(self, endpoint: Endpoint, request: web.Request) -> Identity:
         header = request.headers.get("Authorization", "")
@@ -138,11 +166,19 @@ class Rest:
         return identity
 
 
-async def parse(endpoint: Endpoint, request: web.Request) -> Any:
-    """The endpoint's payload, or validation_failed with the field at fault."""
+def _without_request(action: Action) -> Bound:
+    async def bound(call: Call) -> Any:
+        return await action(call.context, call.payload)
+
+    return bound
+
+
+async def read_fields(endpoint: Endpoint, request: web.Request) -> dict[str, Any]:
+    """What the endpoint's payload is made of. Raises validation_failed with the field at fault, or malformed_json."""
     fields: dict[str, Any] = {}
-    if endpoint.takes_body:
-        fields = await _body(request if endpoint.auth else request.clone(client_max_size=STRANGER_BODY_MAX))
+    if endpoint.route.takes_body:
+        member = endpoint.operation.needs_login
+        fields = await _body(request if member else request.clone(client_max_size=STRANGER_BODY_MAX))
     else:
         for name in request.query:
             values = request.query.getall(name)
@@ -155,11 +191,11 @@ async def parse(endpoint: Endpoint, request: web.Request) -> Any:
         if fields.get("client_id", key) != key:
             raise invalid("client_id", "differs from the Idempotency-Key header")
         fields["client_id"] = key
-    for name in endpoint.path_names:
+    for name in endpoint.route.path_names:
         if name in fields:
             raise invalid(name, "is given by the path")
         fields[name] = request.match_info[name]
-    return parse_payload(endpoint.payload, fields, strict=endpoint.takes_body)
+    return fields
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -168,6 +204,10 @@ async def _body(request: web.Request) -> dict[str, Any]:
             raw = await request.read()
     except TimeoutError:
         raise BodyLate from None
+    except ConnectionError:
+        if request.transport is None:
+            raise Gone from None
+        raise
     except web.RequestPayloadError:
         raise ParleyError("malformed_json", "The body is not encoded as its headers say.") from None
     if not raw:
@@ -203,8 +243,9 @@ def respond(endpoint: Endpoint, result: Any) -> web.Response:
     """The resource itself, with the endpoint's status; a repeat of an earlier request says so in a header."""
     if result is None:
         return web.Response(status=204)
-    status, headers = endpoint.status, {}
+    status, headers = endpoint.route.status, {}
     if getattr(result, "duplicate", None) is True:
         status, headers = 200, {"Idempotent-Replayed": "true"}
-    resource = getattr(result, endpoint.returns) if endpoint.returns else result
+    field = endpoint.route.returns
+    resource = getattr(result, field) if field else result
     return web.Response(body=_encode(resource), status=status, headers=headers, content_type="application/json")

@@ -25,11 +25,10 @@ class HealthRoutes:
         self._local = not production
         self._token = token.encode() if token else None
 
-    def add_to(self, rest: Rest, app: web.Application) -> None:
-        rest.add(system.LIVE, self.live)
-        rest.add(system.READY, self.ready)
-        rest.add(system.DETAILED, self.detailed)
-        rest.add(system.SYSTEM_HEALTH, self.detailed)
+    def bind_to(self, rest: Rest, app: web.Application) -> None:
+        rest.bind(system.LIVE, self.live)
+        rest.bind(system.READY, self.ready)
+        rest.bind(system.DETAILED, self.detailed)
         app.router.add_get("/metrics", self.metrics)
 
     async def live(self, call: Call) -> system.Liveness:
@@ -37,7 +36,7 @@ class HealthRoutes:
 
     async def ready(self, call: Call) -> web.Response:
         readiness = await self._health.ready()
-        response = respond(system.READY, readiness)
+        response = respond(call.endpoint, readiness)
         if readiness.status not in SERVING:
             response.set_status(503)
         return response
@@ -45,7 +44,7 @@ class HealthRoutes:
     async def detailed(self, call: Call) -> web.Response:
         """Always 200: this one is read by people, who want the body most when something is wrong."""
         self._require_operator(call.request)
-        return respond(system.DETAILED, await self._health.detailed())
+        return respond(call.endpoint, await self._health.detailed())
 
     async def metrics(self, request: web.Request) -> web.Response:
         self._require_operator(request)

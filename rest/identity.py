@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from contract import identity
-from contract.identity import Tokens
+from contract.identity import TokensData, UserTokens
 from models.conversations.actions import Conversations
 from models.sessions.actions import Sessions
 from models.users.actions import Users
@@ -30,28 +30,22 @@ class IdentityRoutes:
         self._tokens = tokens
         self._cookies = cookies
 
-    def add_to(self, rest: Rest) -> None:
-        rest.add(identity.REGISTER, self.register)
-        rest.add(identity.LOGIN, self.log_in)
-        rest.add(identity.REFRESH, self.refresh)
-        rest.add(identity.LOGOUT, self.log_out)
-        rest.mirror(identity.ME, self._users.me)
-        rest.add(identity.ME_UPDATE, self.update_me)
-        rest.add(identity.PASSWORD_CHANGE, self.change_password)
-        rest.mirror(identity.SESSIONS, self._sessions.list_mine)
-        rest.mirror(identity.SESSION_REVOKE, self._sessions.revoke)
+    def bind_to(self, rest: Rest) -> None:
+        rest.bind(identity.REGISTER, self.register)
+        rest.bind(identity.LOGIN, self.log_in)
+        rest.bind(identity.RENEW, self.renew)
+        rest.bind(identity.LOGOUT, self.log_out)
+        rest.bind(identity.UPDATE_ME, self.update_me)
+        rest.bind(identity.CHANGE_PASSWORD, self.change_password)
 
     async def register(self, call: Call) -> web.Response:
-        data = await self._users.register(call.client, call.payload)
-        return self._with_cookies(respond(identity.REGISTER, data), data.tokens)
+        return self._logged_in(call, await self._users.register(call.client, call.payload))
 
     async def log_in(self, call: Call) -> web.Response:
-        data = await self._users.log_in(call.client, call.payload)
-        return self._with_cookies(respond(identity.LOGIN, data), data.tokens)
+        return self._logged_in(call, await self._users.log_in(call.client, call.payload))
 
-    async def refresh(self, call: Call) -> web.Response:
-        data = await self._users.refresh(call.client, call.payload)
-        return self._with_cookies(respond(identity.REFRESH, data), data.tokens)
+    async def renew(self, call: Call) -> web.Response:
+        return self._logged_in(call, await self._users.refresh(call.client, call.payload))
 
     async def log_out(self, call: Call) -> web.Response:
         await self._sessions.log_out(call.context, call.payload)
@@ -68,7 +62,9 @@ class IdentityRoutes:
     async def change_password(self, call: Call) -> None:
         await self._users.change_password(call.context, call.payload, call.client)
 
-    def _with_cookies(self, response: web.Response, tokens: Tokens) -> web.Response:
+    def _logged_in(self, call: Call, data: UserTokens | TokensData) -> web.Response:
+        tokens = data.tokens
+        response = respond(call.endpoint, data)
         self._cookies.set(response, tokens, self._tokens.verify(tokens.access_token).session_id)
         response.headers["Cache-Control"] = "no-store"
         return response

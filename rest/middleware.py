@@ -20,7 +20,7 @@ from ops.metrics import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from ops.strangers import Strangers, share_of
 from ops.turns import BEGIN_WAIT_S, Turns
 from rest.cors import vary
-from rest.endpoint import BODY_S, VERDICT, BodyLate
+from rest.endpoint import BODY_S, VERDICT, BodyLate, Gone
 from storage.mongo import as_parley_error
 
 log = logging.getLogger("parley.http")
@@ -225,6 +225,8 @@ class Surroundings:
             return await handler(request)
         except BodyLate:
             return _too_late()
+        except Gone:
+            return _incomplete()
         except ParleyError as error:
             return error_response(error, REQUEST_ID.get())
         except web.HTTPException as error:

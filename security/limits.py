@@ -1,14 +1,15 @@
 """Rate limits (GCRA): so many per period on average, a burst at once, and how long to wait when over.
 
-Command limits count per user in each process, which costs microseconds and needs no round trip, and so do those of how
-many people a user tells; HTTP limits count in Redis when there is one, since those guard against guessing. See
-docs/decisions/0006 and 0031.
+An operation has one count for all doors. Most are counted in each process, which costs microseconds and needs no round
+trip, and so are the people a user tells; what is declared `shared` is counted in Redis when there is one. See
+docs/decisions/0006, 0031 and 0033.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from throttled.asyncio import MemoryStore, RedisStore
+from throttled.asyncio import RedisStore
 from throttled.asyncio import Throttled as AsyncThrottled
 from throttled.exceptions import StoreUnavailableError
 from throttled.rate_limiter import Quota, Rate
@@ -55,28 +56,6 @@ def _verdict(result: Any) -> Verdict:
     state = result.state
     wait_ms = max(1, int(state.retry_after * 1000) + 1) if result.limited else 0
     return Verdict(not result.limited, state.limit, int(state.remaining), float(state.reset_after), wait_ms)
-
-
-class CommandLimits:
-    """One limiter per command, and one of connecting, keyed by user. `scale` 0 turns limits off.
-
-    A scale below 1 leaves connecting alone: it is for trying limits out, and who is not let in comes to none of them.
-    """
-
-    def __init__(self, rates: dict[str, registry.Rate], scale: float) -> None:
-        self._store = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
-        self._limiters: dict[str, Throttled] = {}
-        for name, rate in rates.items() if scale else ():
-            quota = _quota(rate, max(1.0, scale) if name == registry.CONNECT else scale)
-            self._limiters[name] = Throttled(using="gcra", quota=quota, store=self._store)
-
-    def retry_after_ms(self, command: str, user_id: str) -> int:
-        """0: go ahead. Otherwise how long to wait; a refused try does not count."""
-        limiter = self._limiters.get(command)
-        if limiter is None:
-            return 0
-        result = limiter.limit(f"{command}:{user_id}")
-        return max(1, int(result.state.retry_after * 1000) + 1) if result.limited else 0
 
 
 class FanOutLimits:
@@ -125,36 +104,49 @@ def _redis_store(url: str) -> RedisStore:
     return RedisStore(server=url, options=options)
 
 
-class HttpLimits:
-    """One limiter per tier, keyed by user or address; in Redis when given, and in memory while Redis is away.
+class OperationLimits:
+    """A limiter for each rate, keyed by user or address; those of one tier have one count. `scale` 0 turns limits off.
 
-    Probes count in memory always: whether a process is healthy must not hang on Redis.
+    A scale below 1 leaves connecting alone: it is for trying limits out, and who is not let in comes to none of them.
+    Shared ones count in memory while Redis is away.
     """
 
-    def __init__(self, tiers: dict[str, registry.Rate], scale: float, redis_url: str | None) -> None:
-        memory = MemoryStore(options={"MAX_SIZE": KEYS_MAX})
-        self._memory = self._build(tiers, scale, memory)
-        self._shared = self._build(tiers, scale, _redis_store(redis_url)) if redis_url else self._memory
+    def __init__(self, rates: Mapping[str, registry.Rate], scale: float, redis_url: str | None) -> None:
+        memory = SyncMemoryStore(options={"MAX_SIZE": KEYS_MAX})
+        shared = _redis_store(redis_url) if redis_url and scale else None
+        self._counts: dict[str, tuple[str, Throttled]] = {}
+        self._shared: dict[str, AsyncThrottled] = {}
         self._trust_redis_at = 0.0
+        for name, rate in rates.items() if scale else ():
+            quota = _quota(rate, max(1.0, scale) if name == registry.CONNECT else scale)
+            self._counts[name] = rate.tier or name, Throttled(using="gcra", quota=quota, store=memory)
+            if rate.shared and shared is not None:
+                self._shared[name] = AsyncThrottled(using="gcra", quota=quota, store=shared)
 
-    @staticmethod
-    def _build(tiers: dict[str, registry.Rate], scale: float, store: Any) -> dict[str, AsyncThrottled]:
-        if not scale:
-            return {}
-        return {
-            name: AsyncThrottled(using="gcra", quota=_quota(rate, scale), store=store) for name, rate in tiers.items()
-        }
+    def is_shared(self, name: str) -> bool:
+        return name in self._shared
 
-    async def check(self, tier: str, key: str) -> Verdict | None:
-        """None when limits are off."""
-        if tier not in self._memory:
-            return None
-        if tier != "probe" and time.monotonic() >= self._trust_redis_at:
+    def retry_after_ms(self, name: str, key: str) -> int:
+        """0: go ahead. Otherwise how long to wait; a refused try does not count."""
+        found = self._counts.get(name)
+        if found is None:
+            return 0
+        result = found[1].limit(f"{found[0]}:{key}")
+        return max(1, int(result.state.retry_after * 1000) + 1) if result.limited else 0
+
+    def check(self, name: str, key: str) -> Verdict | None:
+        """The same with what is left. None where there is no limit."""
+        found = self._counts.get(name)
+        return _verdict(found[1].limit(f"{found[0]}:{key}")) if found is not None else None
+
+    async def check_shared(self, name: str, key: str) -> Verdict | None:
+        """Across processes, for those of which `is_shared` is true."""
+        if time.monotonic() >= self._trust_redis_at:
             try:
-                return _verdict(await self._shared[tier].limit(f"{tier}:{key}"))
+                return _verdict(await self._shared[name].limit(f"{self._counts[name][0]}:{key}"))
             except Exception as error:  # whatever it is: a limit that cannot be counted must not fail the request
                 if not isinstance(error, (StoreUnavailableError, RedisError, OSError)):
                     log.exception("counting a rate limit in Redis failed")
                 log.warning("rate limits count in memory for %.0f s: %s", REDIS_PAUSE_S, error)
                 self._trust_redis_at = time.monotonic() + REDIS_PAUSE_S
-        return _verdict(await self._memory[tier].limit(f"{tier}:{key}"))
+        return self.check(name, key)

@@ -778,7 +778,8 @@ export interface ProcessInfo {
   uptime_s: number;
 }
 
-/** `connections` are logged in; `sessions` are all of Engine.IO's, those that never log in included. */
+/** `connections` are logged in; `sessions` are all of Engine.IO's, those that never log in included.
+    `commands_running`: operations of any door, this one among them. */
 export interface ProcessStats {
   process: ProcessInfo;
   status: "degraded" | "draining" | "not_ready" | "ready";

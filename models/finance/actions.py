@@ -9,7 +9,7 @@ from typing import Any
 from contract import finance as contract
 from contract.errors import invalid
 from contract.types import parse_time
-from models.context import Context, require_administrator
+from models.context import Actions, Context
 from models.ledger.actions import Ledger
 from models.ledger.document import account_id, to_account, to_entry
 from models.ledger.telling import tell_changed
@@ -23,6 +23,13 @@ class Finance:
         self._ledger = ledger
         self._users = users
         self._publisher = publisher
+
+    def actions(self) -> Actions:
+        return {
+            contract.ACCOUNT: self.account,
+            contract.STATEMENT: self.statement,
+            contract.SET_CREDIT_LIMIT: self.set_credit_limit,
+        }
 
     async def account(self, context: Context, payload: contract.GetAccount) -> contract.AccountData:
         account = await self._ledger.account(account_id(context.user_id, payload.currency, payload.purpose))
@@ -66,7 +73,6 @@ class Finance:
             await tell_changed(self._publisher, accounts, transfer)
 
     async def set_credit_limit(self, context: Context, payload: contract.SetCreditLimit) -> contract.Account:
-        require_administrator(context)
         await self._users.get(payload.user_id)
         account, changed = await self._ledger.set_limit(
             payload.user_id, payload.currency, payload.amount, context.user_id, payload.reason

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contract import finance as contract
 from contract.errors import ParleyError
 from contract.rooms import user_room
-from models.context import Context, fingerprint, now, require_administrator
+from models.context import Actions, Context, fingerprint, now
 from models.finance.document import dispute_id, to_dispute
 from models.finance.store import DisputeStore
 from models.ledger.actions import Ledger
@@ -29,6 +29,13 @@ class Corrections:
         self._database = database
         self._ledger = ledger
         self._publisher = publisher
+
+    def actions(self) -> Actions:
+        return {
+            contract.REFUND: self.refund,
+            contract.DISPUTE: self.dispute,
+            contract.RESOLVE_DISPUTE: self.resolve,
+        }
 
     async def refund(self, context: Context, payload: contract.Refund) -> contract.TransferData:
         original = await self._paid(payload.transfer_id)
@@ -100,8 +107,6 @@ class Corrections:
         return data
 
     async def resolve(self, context: Context, payload: contract.ResolveDispute) -> contract.Dispute:
-        require_administrator(context)
-
         async def work(session: Transaction) -> tuple[Document, list[Document], list[Document]]:
             dispute = await self._store.find(payload.dispute_id, session)
             if dispute is None:

@@ -9,7 +9,7 @@ from contract import credit as contract
 from contract import finance
 from contract.errors import ParleyError, invalid
 from contract.types import format_time
-from models.context import Context, now, require_administrator
+from models.context import Actions, Context, now
 from models.finance.actions import Finance, moment
 from models.finance.risk import assess
 from models.finance.spreadsheet import to_csv
@@ -32,6 +32,14 @@ class Reports:
         self._finance = finance
         self._ledger = ledger
         self._users = users
+
+    def actions(self) -> Actions:
+        return {
+            contract.SUMMARY: self.summary,
+            contract.CREDIT_LIMIT: self.trail,
+            contract.RISK: self.risk,
+            contract.APPLY_RISK: self.apply_risk,
+        }
 
     async def summary(self, context: Context, payload: contract.GetSummary) -> contract.Summary:
         to = moment("to", payload.to) if payload.to is not None else now()
@@ -83,7 +91,7 @@ class Reports:
     # For administrators
 
     async def trail(self, context: Context, payload: contract.UserCredit) -> contract.CreditTrail:
-        await self._require(context, payload.user_id)
+        await self._users.get(payload.user_id)
         identifier = account_id(payload.user_id, payload.currency, "payable")
         changes = [
             contract.LimitChange(
@@ -95,7 +103,7 @@ class Reports:
         return contract.CreditTrail(account=to_account(await self._ledger.account(identifier)), changes=changes)
 
     async def risk(self, context: Context, payload: contract.UserCredit) -> contract.Risk:
-        await self._require(context, payload.user_id)
+        await self._users.get(payload.user_id)
         identifier = account_id(payload.user_id, payload.currency, "payable")
         account = await self._ledger.account(identifier)
         entries = await self._entries(identifier, max(0, account["seq"] - ENTRIES_MAX), account["seq"])
@@ -115,10 +123,6 @@ class Reports:
             reason=f"risk score {seen.score} ({points})" if seen.score is not None else "risk score: no history",
         )  # fmt: skip
         return await self._finance.set_credit_limit(context, wanted)
-
-    async def _require(self, context: Context, user_id: str) -> None:
-        require_administrator(context)
-        await self._users.get(user_id)
 
 
 def _lines(items: list[tuple[str, list[int]]]) -> list[contract.SummaryLine]:

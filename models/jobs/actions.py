@@ -19,7 +19,7 @@ from typing import Any
 
 from contract import admin
 from contract.errors import ParleyError
-from models.context import Context, new_id, now, require_administrator
+from models.context import Actions, Context, new_id, now
 from models.jobs.document import ERROR_CHARS, new_job, to_job
 from models.jobs.store import JobStore
 from models.paging import decode_cursor, encode_cursor
@@ -45,6 +45,12 @@ class Jobs:
         bus.subscribe("jobs_added", self._hear)
 
     # For other nouns
+
+    def actions(self) -> Actions:
+        return {
+            admin.DEAD_JOBS: self.list_dead,
+            admin.REPLAY_JOB: self.replay,
+        }
 
     async def add(
         self, kind: str, payload: dict[str, Any], session: Transaction, run_at: datetime | None = None
@@ -128,7 +134,6 @@ class Jobs:
         return revived
 
     async def list_dead(self, context: Context, payload: admin.ListJobs) -> admin.JobList:
-        require_administrator(context)
         after = decode_cursor(payload.cursor, tuple[str, str]) if payload.cursor else None
         found = [to_job(job) for job in await self._store.dead()]
         rest = [job for job in found if after is None or (job.created_at, job.id) > after]
@@ -137,6 +142,5 @@ class Jobs:
         return admin.JobList(items=page, next_cursor=more)
 
     async def replay(self, context: Context, payload: admin.JobTarget) -> None:
-        require_administrator(context)
         if not await self.revive(payload.job_id):
             raise ParleyError("not_found", "There is no dead job of that id.")

@@ -1,14 +1,11 @@
-"""Which action each chat command is. Every door, Socket.IO and REST alike, opens on this one table."""
+"""Which action each operation of /chat is."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from contract import chat_commands as commands
-from contract.registry import Command
-from models.context import Context
+from models.context import Actions
 from models.conversations.actions import Conversations
 from models.conversations.lists import Lists
 from models.messages.actions import Messages
@@ -16,8 +13,6 @@ from models.messages.membership import Membership
 from models.messages.reading import Reading
 from models.messages.receipts import Receipts
 from models.messages.search import Search
-
-Action = Callable[[Context, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +25,7 @@ class Chat:
     receipts: Receipts
     search: Search
 
-    def actions(self) -> dict[Command, Action]:
+    def actions(self) -> Actions:
         """All but `chat:join` and `chat:leave`, which concern a connection."""
         return {
             commands.CREATE: self.membership.create,
@@ -43,6 +38,7 @@ class Chat:
             commands.DELIVERED: self.receipts.delivered,
             commands.READ: self.receipts.read,
             commands.HISTORY: self.reading.history,
+            commands.HISTORY_PAGE: self.reading.history_page,
             commands.SEARCH: self.search.search,
             commands.SYNC: self.reading.sync,
             commands.MEMBERS: self.membership.members,

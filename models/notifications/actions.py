@@ -18,7 +18,7 @@ from contract.chat import Message
 from contract.errors import invalid
 from contract.rooms import user_room
 from contract.text import excerpt
-from models.context import Context, now
+from models.context import Actions, Context, now
 from models.conversations.actions import Conversations
 from models.conversations.document import id_of
 from models.notifications.document import to_notification
@@ -47,6 +47,13 @@ class Notifications:
         self._publisher = publisher
 
     # What other nouns tell
+
+    def actions(self) -> Actions:
+        return {
+            system.NOTIFICATIONS: self.list_mine,
+            system.NOTIFICATIONS_READ: self.mark_read,
+            system.PREFERENCES: self.preferences,
+        }
 
     async def added(self, conversation: Document, by_user_id: str, user_ids: list[str]) -> None:
         by = conversation["members"][by_user_id]["name"]

@@ -16,7 +16,7 @@ from contract import rules as rules_contract
 from contract.errors import ParleyError, invalid
 from contract.money import TOTAL_MAX
 from contract.rooms import user_room
-from models.context import Context, fingerprint, new_id, now
+from models.context import Actions, Context, fingerprint, new_id, now
 from models.conversations.actions import Conversations
 from models.messages.actions import ClientIdTaken, Messages
 from models.offers.document import as_of, other_party, status_at, to_offer, to_update
@@ -53,6 +53,17 @@ class Offers:
         self._publisher = publisher
 
     # Commands
+
+    def actions(self) -> Actions:
+        return {
+            contract.CREATE: self.create,
+            contract.RESPOND: self.respond,
+            contract.FULFIL: self.fulfil,
+            contract.CANCEL: self.cancel,
+            contract.GET: self.get,
+            contract.LIST: self.list_mine,
+            rules_contract.FIGURES: self.figures,
+        }
 
     async def create(self, context: Context, payload: contract.CreateOffer) -> contract.OfferData:
         print_ = fingerprint("offer:create", payload)

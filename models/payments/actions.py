@@ -24,7 +24,7 @@ from contract import finance as contract
 from contract.errors import ParleyError, invalid
 from contract.rooms import user_room
 from contract.types import format_time
-from models.context import Context, now, require_administrator
+from models.context import Actions, Context, now
 from models.jobs.actions import Jobs
 from models.ledger.actions import Ledger
 from models.ledger.book import Draft
@@ -65,6 +65,12 @@ class Payments:
         self._jobs = jobs
         self._providers = providers
         self._publisher = publisher
+
+    def actions(self) -> Actions:
+        return {
+            contract.PAY: self.pay,
+            contract.CONFIRM_PAYMENT: self.confirm_by_operator,
+        }
 
     async def pay(self, context: Context, payload: contract.Pay) -> contract.PaymentData:
         if payload.method != BALANCE and payload.method not in self._providers:
@@ -218,7 +224,6 @@ class Payments:
         return Booked(await self._change(payment, fields, session), transfers, accounts)
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:
-        require_administrator(context)
         _check_console(await self._require(payload.payment_id))
         return await self.succeeded(payload.payment_id, context.user_id)
 

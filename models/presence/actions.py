@@ -15,7 +15,7 @@ from contract import presence as contract
 from contract.errors import ParleyError
 from contract.rooms import presence_room
 from contract.types import format_time
-from models.context import Context, now
+from models.context import Actions, Context, now
 from models.conversations.actions import Conversations
 from models.users.actions import Users
 from realtime.leases import Directory
@@ -43,6 +43,11 @@ class PresenceActions:
         self._conversations = conversations
         self._directory = directory
         self._publisher = publisher
+
+    def actions(self) -> Actions:
+        return {
+            contract.SET: self.set_status,
+        }
 
     async def visible(self, context: Context, user_ids: list[str]) -> list[str]:
         """Those of them whose presence the caller may see: people they share a conversation with, and themselves."""

@@ -10,6 +10,7 @@ from importlib import metadata
 from itertools import islice
 from platform import python_version
 
+from contract import admin
 from contract.admin import (
     Backlog,
     ConnectionInfo,
@@ -22,7 +23,7 @@ from contract.admin import (
 from contract.catalogue import VERSION
 from contract.errors import ParleyError
 from contract.types import Empty, format_time
-from models.context import Context, require_administrator
+from models.context import Actions, Context
 from models.paging import decode_cursor, encode_cursor
 from ops import audit
 from ops.health import Health
@@ -52,8 +53,14 @@ class Processes:
         self._running = running
         self._versions = {"parley": VERSION, "python": python_version(), **_installed()}
 
+    def actions(self) -> Actions:
+        return {
+            admin.STATS: self.stats,
+            admin.CONNECTIONS: self.list_connections,
+            admin.CLOSE_CONNECTION: self.close_connection,
+        }
+
     async def stats(self, context: Context, payload: Empty) -> ProcessStats:
-        require_administrator(context)
         readiness = await self._health.ready()
         sizes = self._rooms.sizes()
         blocked, waiting = self._engine.backlog()
@@ -73,7 +80,6 @@ class Processes:
         )
 
     async def list_connections(self, context: Context, payload: ListConnections) -> ConnectionList:
-        require_administrator(context)
         after = decode_cursor(payload.cursor, int) if payload.cursor else 0
         of_user = None if payload.user_id is None else self._connections.of_user(payload.user_id)
         later = self._connections.after(after, of_user)
@@ -86,7 +92,6 @@ class Processes:
         )
 
     async def close_connection(self, context: Context, payload: ConnectionTarget) -> None:
-        require_administrator(context)
         connection = self._connections.close(payload.connection_id)
         if connection is None:
             raise ParleyError("not_found", f"Process {self._name()} has no such connection.")

@@ -10,7 +10,7 @@ import msgspec
 from contract import rules as contract
 from contract.errors import ParleyError, invalid
 from contract.types import Empty
-from models.context import Context, now
+from models.context import Actions, Context, now
 from models.rules.decision import Decision, decide
 from models.rules.document import rule_id, to_rule
 from models.rules.store import RuleStore
@@ -24,6 +24,14 @@ class Rules:
         self._store = store
         self._users = users
         self._database = database
+
+    def actions(self) -> Actions:
+        return {
+            contract.RULES: self.list_mine,
+            contract.SET_RULE: self.put,
+            contract.DELETE_RULE: self.delete,
+            contract.REMOVE_RULE: self.delete_existing,
+        }
 
     async def list_mine(self, context: Context, payload: Empty) -> contract.RuleList:
         return contract.RuleList(items=[to_rule(rule) for rule in await self._store.of_seller(context.user_id)])

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from contract import identity
 from contract.errors import ParleyError
 from contract.identity import Device, SessionList, SessionTarget, Tokens
 from contract.types import Empty
-from models.context import Client, Context, new_id, now
+from models.context import Actions, Client, Context, new_id, now
 from models.sessions.document import credentials_of, to_session
 from models.sessions.store import SessionStore
 from ops import audit
@@ -53,6 +54,12 @@ class Sessions:
         self._live_until: dict[str, float] = {}
         self._revoked: dict[str, None] = {}
         bus.subscribe("session_revoked", self._forget)
+
+    def actions(self) -> Actions:
+        return {
+            identity.SESSIONS: self.list_mine,
+            identity.REVOKE_SESSION: self.revoke,
+        }
 
     async def open(self, user_id: str, credentials: int, device: Device | None, client: Client) -> LiveSession:
         """A new session; the oldest ones of a user who has too many are ended."""

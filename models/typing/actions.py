@@ -13,7 +13,7 @@ import time
 from contract import typing as contract
 from contract.rooms import typing_room
 from contract.types import Empty
-from models.context import Context
+from models.context import Actions, Context
 from models.conversations.actions import Conversations
 from ops.tasks import end
 from realtime.publisher import Publisher
@@ -30,6 +30,12 @@ class TypingSignals:
         # (conversation, user) -> (when last told, when it ends), in seconds of the monotonic clock
         self._active: dict[tuple[str, str], tuple[float, float]] = {}
         self._task: asyncio.Task[None] | None = None
+
+    def actions(self) -> Actions:
+        return {
+            contract.START: self.begin,
+            contract.STOP: self.end,
+        }
 
     async def begin(self, context: Context, payload: contract.Typing) -> Empty:
         conversation = await self._conversations.require_recent(context.user_id, payload.conversation_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from contract import admin, identity
 from contract.admin import AccountStatus, SetDisabled
 from contract.errors import ParleyError
 from contract.identity import (
@@ -22,7 +23,7 @@ from contract.identity import (
     UserTokens,
 )
 from contract.types import Empty
-from models.context import OPERATOR, Client, Context, new_id, now, require_administrator
+from models.context import OPERATOR, Actions, Client, Context, new_id, now
 from models.sessions.actions import LiveSession, Sessions
 from models.sessions.document import credentials_of
 from models.users.attempts import Lane, LoginAttempts, account_key
@@ -40,6 +41,12 @@ class Users:
         self._sessions = sessions
         self._passwords = passwords
         self._attempts = LoginAttempts(store)
+
+    def actions(self) -> Actions:
+        return {
+            identity.ME: self.me,
+            admin.SET_DISABLED: self.set_disabled,
+        }
 
     async def register(self, client: Client, payload: Register) -> UserTokens:
         document = await self._insert(payload, payload.role, client)
@@ -163,7 +170,6 @@ class Users:
 
     async def set_disabled(self, context: Context, payload: SetDisabled) -> AccountStatus:
         """Closes an account or opens it again, as an administrator asks."""
-        require_administrator(context)
         document = await self.get(payload.user_id)
         if payload.user_id == context.user_id:
             raise ParleyError("forbidden", "You cannot disable your own account.")

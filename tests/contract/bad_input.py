@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from contract.catalogue import COMMANDS
-from contract.registry import Command
+from contract.registry import Operation
 from tests.contract.stage import ITEM, Stage
 
 Json = dict[str, Any]
@@ -124,7 +124,8 @@ EXAMPLES: dict[str, Example] = {
 COMMAND_NAMES = sorted(COMMANDS)
 
 
-def where(command: Command) -> str:
+def where(command: Operation) -> str:
+    assert command.namespace is not None
     return "/system" if command.namespace == "*" else command.namespace
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from contract.catalogue import ENDPOINTS
 from contract.errors import ERRORS
-from contract.registry import Endpoint
+from contract.registry import ADMINISTRATOR, ANYONE, USER, Endpoint
 from tests.contract.bad_input import EXAMPLES, check_error
 from tests.contract.stage import Stage
 from tests.rest.client import Answer, Http
@@ -65,16 +65,21 @@ def those(condition: Callable[[Endpoint], bool]) -> pytest.MarkDecorator:
 
 
 def example(endpoint: Endpoint, stage: Stage) -> Json:
-    if endpoint.command is not None:
-        return EXAMPLES[endpoint.command.name](stage)
+    if endpoint.operation.namespace is not None:
+        return EXAMPLES[endpoint.operation.name](stage)
     row = REST_EXAMPLES.get((endpoint.method, endpoint.path))
     return row(stage) if row else {}
+
+
+def token_for(endpoint: Endpoint, stage: Stage) -> str:
+    """Of one who may ask for it."""
+    return {ANYONE: "", USER: stage.token, ADMINISTRATOR: stage.admin_token}[endpoint.operation.permission]
 
 
 def split(endpoint: Endpoint, fields: Json) -> tuple[str, Json]:
     """(the path with its parameters filled in, the other fields)."""
     path, rest = endpoint.path, dict(fields)
-    for name in endpoint.path_names:
+    for name in endpoint.route.path_names:
         path = path.replace(f"{{{name}}}", quote(str(rest.pop(name)), safe=""))
     return path, rest
 
@@ -82,8 +87,8 @@ def split(endpoint: Endpoint, fields: Json) -> tuple[str, Json]:
 async def send(call: Http, endpoint: Endpoint, stage: Stage, fields: Json, **options: Any) -> Answer:
     """The request with these fields, wherever the endpoint takes them."""
     path, rest = split(endpoint, fields)
-    options.setdefault("token", stage.token if endpoint.auth else "")
-    if endpoint.takes_body:
+    options.setdefault("token", token_for(endpoint, stage))
+    if endpoint.route.takes_body:
         return await call(endpoint.method, path, rest, **options)
     return await call(endpoint.method, f"{path}?{urlencode(rest, doseq=True)}", **options)
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.clients import Account
+from contract.identity import Register
 from contract.registry import NAMESPACES
 from server import Server
 from settings import Settings
-from tests.support import SECRET, Crowd, Raw, serving
+from tests.support import PASSWORD, SECRET, Crowd, Raw, serving
 
 Json = dict[str, Any]
 ITEM: Json = {
@@ -33,6 +34,7 @@ class Stage:
     ben_id: str
     token: str
     ben_token: str
+    admin_token: str
     session_id: str
     group: str
     direct: str
@@ -119,10 +121,17 @@ async def _set_up(crowd: Crowd, server: Server, settings: Settings, raw: Raw) ->
     sessions = await crowd.rest.request("GET", "/api/v1/auth/sessions", None, ada.access_token)
     return Stage(
         url=crowd.url, server=server, settings=settings, ada=raw, ada_id=ada.id, ben_id=ben.id,
-        token=ada.access_token, ben_token=ben.access_token, session_id=sessions["items"][0]["id"],
+        token=ada.access_token, ben_token=ben.access_token, admin_token=await _administrator(crowd, server),
+        session_id=sessions["items"][0]["id"],
         group=group, direct=direct, foreign=foreign, deleted=deleted,
         own=await message(ada.access_token, group, "mine"), bens=await message(ben.access_token, group, "his"),
         foreign_message=await message(eve.access_token, foreign, "theirs"),
         offer=await offered(False), deal=await offered(True), dead_deal=await offered(True),
         taken=await taken(ada, ben), given=await taken(ben, ada),
     )  # fmt: skip
+
+
+async def _administrator(crowd: Crowd, server: Server) -> str:
+    email = "root@stage.example"
+    await server.domain.users.create(Register(email=email, password=PASSWORD, name="Root"), "admin")
+    return (await crowd.rest.login(email, PASSWORD)).access_token

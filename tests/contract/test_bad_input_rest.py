@@ -17,16 +17,16 @@ from contract.types import Empty
 from rest.endpoint import STRANGER_BODY_MAX
 from server import BODY_BYTES_MAX
 from tests.contract.bad_input import Bad, bad_values, brief
-from tests.contract.rest_input import REST_EXAMPLES, check, example, send, split, those
+from tests.contract.rest_input import REST_EXAMPLES, check, example, send, split, those, token_for
 from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.rest.client import Http, http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 JSON = {"Content-Type": "application/json"}
 every_endpoint = those(lambda endpoint: True)
-with_body = those(lambda endpoint: endpoint.takes_body)
-with_query = those(lambda endpoint: not endpoint.takes_body)
-with_path = those(lambda endpoint: bool(endpoint.path_names))
+with_body = those(lambda endpoint: endpoint.route.takes_body)
+with_query = those(lambda endpoint: not endpoint.route.takes_body)
+with_path = those(lambda endpoint: bool(endpoint.route.path_names))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -43,7 +43,7 @@ async def call(stage: Stage) -> AsyncIterator[Http]:
 
 async def test_every_endpoint_has_a_valid_example(stage: Stage) -> None:
     for key, endpoint in ENDPOINTS.items():
-        assert endpoint.command is not None or key in REST_EXAMPLES or endpoint.payload is Empty, key
+        assert endpoint.operation.namespace is not None or key in REST_EXAMPLES or endpoint.payload is Empty, key
         msgspec.convert(example(endpoint, stage), endpoint.payload)
     assert set(REST_EXAMPLES) <= set(ENDPOINTS)
 
@@ -59,8 +59,8 @@ async def test_every_endpoint_has_a_valid_example(stage: Stage) -> None:
 async def test_invalid_json(stage: Stage, call: Http, key: tuple[str, str], body: bytes) -> None:
     endpoint = ENDPOINTS[key]
     path, _ = split(endpoint, example(endpoint, stage))
-    token = stage.token if endpoint.auth else ""
-    too_long = not endpoint.auth and len(body) > STRANGER_BODY_MAX
+    token = token_for(endpoint, stage)
+    too_long = not endpoint.operation.needs_login and len(body) > STRANGER_BODY_MAX
     code = "payload_too_large" if too_long else "malformed_json"
     check(await call(endpoint.method, path, token=token, data=body, headers=JSON), endpoint, code)
 
@@ -70,7 +70,7 @@ async def test_invalid_json(stage: Stage, call: Http, key: tuple[str, str], body
 async def test_a_body_that_is_no_object(stage: Stage, call: Http, key: tuple[str, str], body: Any) -> None:
     endpoint = ENDPOINTS[key]
     path, _ = split(endpoint, example(endpoint, stage))
-    token = stage.token if endpoint.auth else ""
+    token = token_for(endpoint, stage)
     answer = await call(endpoint.method, path, token=token, data=json.dumps(body).encode(), headers=JSON)
     check(answer, endpoint, "validation_failed")
 
@@ -84,7 +84,7 @@ async def test_a_body_that_is_no_object(stage: Stage, call: Http, key: tuple[str
 async def test_another_content_type(stage: Stage, call: Http, key: tuple[str, str], kind: str | None) -> None:
     endpoint = ENDPOINTS[key]
     path, rest = split(endpoint, example(endpoint, stage))
-    token = stage.token if endpoint.auth else ""
+    token = token_for(endpoint, stage)
     body = json.dumps(rest).encode()
     options: Any = {"skip_auto_headers": ["Content-Type"]} if kind is None else {"headers": {"Content-Type": kind}}
     answer = await call(endpoint.method, path, token=token, data=body, **options)
@@ -112,7 +112,7 @@ async def test_an_oversize_body(stage: Stage, call: Http, key: tuple[str, str], 
     path, _ = split(endpoint, example(endpoint, stage))
     body = b'{"text": "' + b"x" * BODY_BYTES_MAX + b'"}'
     headers = JSON | ({"Content-Encoding": "gzip"} if packed else {})
-    token = stage.token if endpoint.auth else ""
+    token = token_for(endpoint, stage)
     data = gzip.compress(body) if packed else body
     code = "unsupported_media_type" if packed else "payload_too_large"
     check(await call(endpoint.method, path, token=token, data=data, headers=headers), endpoint, code)
@@ -122,7 +122,7 @@ async def test_an_oversize_body(stage: Stage, call: Http, key: tuple[str, str], 
 async def test_a_body_that_is_not_packed_as_it_says(stage: Stage, call: Http, key: tuple[str, str]) -> None:
     endpoint = ENDPOINTS[key]
     path, _ = split(endpoint, example(endpoint, stage))
-    token = stage.token if endpoint.auth else ""
+    token = token_for(endpoint, stage)
     headers = JSON | {"Content-Encoding": "gzip"}
     answer = await call(endpoint.method, path, token=token, data=b"not gzip at all", headers=headers)
     check(answer, endpoint, "unsupported_media_type")
@@ -140,7 +140,7 @@ async def test_an_unknown_field(stage: Stage, call: Http, key: tuple[str, str]) 
 async def test_a_field_given_twice(stage: Stage, call: Http, key: tuple[str, str]) -> None:
     endpoint = ENDPOINTS[key]
     for field in endpoint.payload.__struct_fields__:
-        if field not in endpoint.path_names:
+        if field not in endpoint.route.path_names:
             answer = await send(call, endpoint, stage, {**example(endpoint, stage), field: ["1", "1"]})
             check(answer, endpoint, "validation_failed")
             assert answer.body["error"]["details"][0]["field"] == field
@@ -153,9 +153,9 @@ async def test_wrong_types_and_limits_of_each_field(stage: Stage, call: Http, ke
     bad = [
         bad
         for bad in bad_values(endpoint.payload, example(endpoint, stage))
-        if bad.field not in endpoint.path_names
+        if bad.field not in endpoint.route.path_names
         and bad.kind != "newline"
-        and (endpoint.takes_body or (bad.kind != "type" and isinstance(bad.value, str | int)))
+        and (endpoint.route.takes_body or (bad.kind != "type" and isinstance(bad.value, str | int)))
     ]
     faults = await not_refused(call, endpoint, stage, bad)
     assert not faults, "\n".join(faults)
@@ -175,7 +175,7 @@ async def test_a_newline_after_a_value_that_has_a_pattern(stage: Stage, call: Ht
     """Python's `$` matches before one, the `$` of JSON Schema does not."""
     faults = []
     for endpoint in ENDPOINTS.values():
-        if endpoint.command is None:  # the others are tested over the socket
+        if endpoint.operation.namespace is None:  # the others are tested over the socket
             values = [b for b in bad_values(endpoint.payload, example(endpoint, stage)) if b.kind == "newline"]
             found = await not_refused(call, endpoint, stage, values)
             faults += [f"{endpoint.method} {endpoint.path}: {fault}" for fault in found]
@@ -186,7 +186,7 @@ async def test_a_newline_after_a_value_that_has_a_pattern(stage: Stage, call: Ht
 @pytest.mark.parametrize("value", ["x" * 65, " ", "x y", "\x00", "é", "%", "a/b", "$ne"], ids=brief)
 async def test_a_bad_path_parameter(stage: Stage, call: Http, key: tuple[str, str], value: str) -> None:
     endpoint = ENDPOINTS[key]
-    answer = await send(call, endpoint, stage, {**example(endpoint, stage), endpoint.path_names[0]: value})
+    answer = await send(call, endpoint, stage, {**example(endpoint, stage), endpoint.route.path_names[0]: value})
     check(answer, endpoint, "validation_failed")
 
 
@@ -194,8 +194,8 @@ async def test_a_bad_path_parameter(stage: Stage, call: Http, key: tuple[str, st
 async def test_a_path_parameter_in_the_body_too(stage: Stage, call: Http, key: tuple[str, str]) -> None:
     endpoint = ENDPOINTS[key]
     path, rest = split(endpoint, example(endpoint, stage))
-    for name in endpoint.path_names:
-        answer = await call(endpoint.method, path, {**rest, name: "other"}, stage.token)
+    for name in endpoint.route.path_names:
+        answer = await call(endpoint.method, path, {**rest, name: "other"}, token_for(endpoint, stage))
         check(answer, endpoint, "validation_failed")
 
 

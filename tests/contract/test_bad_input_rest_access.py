@@ -9,18 +9,20 @@ import pytest
 import pytest_asyncio
 
 from contract.catalogue import ENDPOINTS
-from contract.registry import RATE_TIERS
+from contract.identity import LOGOUT
+from contract.registry import ADMINISTRATOR, USER
 from security.secret import make_key
 from security.tokens import Tokens
 from tests.contract.bad_input import check_error
-from tests.contract.rest_input import ALL, check, check_headers, example, send, those
+from tests.contract.rest_input import ALL, check, check_headers, example, send, those, token_for
 from tests.contract.stage import Stage, settings_for_tests, staged
 from tests.rest.client import Http, http
-from tests.support import SECRET, serving
+from tests.support import PASSWORD, SECRET, Crowd, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-with_login = those(lambda endpoint: endpoint.auth)
-with_path = those(lambda endpoint: bool(endpoint.path_names))
+with_login = those(lambda endpoint: endpoint.operation.needs_login)
+for_administrators = those(lambda endpoint: endpoint.operation.permission == ADMINISTRATOR)
+with_path = those(lambda endpoint: bool(endpoint.route.path_names))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -85,16 +87,37 @@ async def test_an_unknown_path(stage: Stage, call: Http, method: str, path: str)
     check_headers(answer)
 
 
-async def test_over_the_limit_of_each_tier(stage: Stage, mongo_url: str) -> None:
+async def test_over_the_limit_of_each_operation(stage: Stage, mongo_url: str) -> None:
+    """By newcomers, who have done nothing before. One of them logs out, and is still over it with another log-in."""
+    crowd = Crowd(stage.url)
+    zoe, yan = await crowd.account("Zoe"), await crowd.account("Yan")
+    yan_again = await crowd.rest.login(yan.user["email"], PASSWORD)
+    await crowd.close()
     async with serving(replace(stage.settings, rate_limit_scale=0.0001), mongo_url) as (_, url), http(url) as call:
-        for tier in RATE_TIERS:
-            endpoint = next(endpoint for endpoint in ENDPOINTS.values() if endpoint.limit == tier)
-            await send(call, endpoint, stage, example(endpoint, stage))
-            answer = await send(call, endpoint, stage, example(endpoint, stage))
+        counted = set()
+        for endpoint in ENDPOINTS.values():
+            operation = endpoint.operation
+            first = second = zoe.access_token if operation.permission == USER else token_for(endpoint, stage)
+            if operation is LOGOUT:
+                first, second = yan.access_token, yan_again.access_token
+            count = operation.limit.tier or operation.name, operation.needs_login
+            if count not in counted:
+                await send(call, endpoint, stage, example(endpoint, stage), token=first)
+            counted.add(count)
+            answer = await send(call, endpoint, stage, example(endpoint, stage), token=second)
             check(answer, endpoint, "rate_limited")
             assert answer.body["error"]["retry_after_ms"] > 0
             assert int(answer.headers["Retry-After"]) * 1000 >= answer.body["error"]["retry_after_ms"]
             assert "RateLimit" in answer.headers
+
+
+@for_administrators
+async def test_who_is_no_administrator_does_not_hear_what_there_is(
+    stage: Stage, call: Http, key: tuple[str, str]
+) -> None:
+    endpoint = ENDPOINTS[key]
+    for fields in (example(endpoint, stage), {**example(endpoint, stage), "no_such_field": 1}):
+        check(await send(call, endpoint, stage, fields, token=stage.token), endpoint, "forbidden")
 
 
 REFUSED = [
@@ -115,7 +138,7 @@ REFUSED = [
 @pytest.mark.parametrize(("method", "path", "target", "code"), REFUSED)
 async def test_what_may_not_be_done(stage: Stage, call: Http, method: str, path: str, target: str, code: str) -> None:
     endpoint = ENDPOINTS[method, path]
-    fields = {**example(endpoint, stage), endpoint.path_names[0]: getattr(stage, target)}
+    fields = {**example(endpoint, stage), endpoint.route.path_names[0]: getattr(stage, target)}
     check(await send(call, endpoint, stage, fields), endpoint, code)
 
 
@@ -123,7 +146,5 @@ async def test_what_may_not_be_done(stage: Stage, call: Http, method: str, path:
 async def test_what_does_not_exist(stage: Stage, call: Http, key: tuple[str, str]) -> None:
     endpoint = ENDPOINTS[key]
     for unknown in ("c_000000000000000000000000", "c_000000000000000000000000.1", "..x"):
-        fields = {**example(endpoint, stage), endpoint.path_names[0]: unknown}
-        # Whoever is no administrator does not hear what there is.
-        code = "forbidden" if endpoint.path.startswith("/api/v1/admin/") else "not_found"
-        check(await send(call, endpoint, stage, fields), endpoint, code)
+        fields = {**example(endpoint, stage), endpoint.route.path_names[0]: unknown}
+        check(await send(call, endpoint, stage, fields), endpoint, "not_found")

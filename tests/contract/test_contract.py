@@ -14,9 +14,9 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from contract import asyncapi, openapi, typescript
 from contract.__main__ import documents
-from contract.catalogue import COMMANDS, ENDPOINTS, EVENTS
+from contract.catalogue import COMMANDS, ENDPOINTS, EVENTS, OPERATIONS
 from contract.errors import ERRORS, ErrorBody
-from contract.registry import NAMESPACES, Command
+from contract.registry import NAMESPACES, USER, Operation
 from contract.types import Empty
 from server import Server, check_bound
 from tests.support import ROOT
@@ -58,7 +58,7 @@ def test_openapi_names_every_error_of_every_endpoint() -> None:
     paths = openapi.document()["paths"]
     for (method, path), endpoint in ENDPOINTS.items():
         responses = paths[path][method.lower()]["responses"]
-        assert str(endpoint.status) in responses
+        assert str(endpoint.route.status) in responses
         for code in endpoint.all_errors:
             if (path.endswith("/health/ready"), ERRORS[code].status) != (True, 503):  # its 503 is the resource
                 assert f"`{code}`" in responses[str(ERRORS[code].status)]["description"], (method, path, code)
@@ -94,6 +94,7 @@ def test_every_reference_leads_somewhere(document: Json) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_asyncapi_has_the_command(name: str) -> None:
     document, command = asyncapi.document(), COMMANDS[name]
+    assert command.namespace is not None
     for namespace in NAMESPACES if command.namespace == "*" else (command.namespace,):
         channel = document["channels"][namespace.strip("/")]
         assert channel["address"] == namespace
@@ -251,15 +252,19 @@ async def test_a_command_takes_one_handler(server: Server) -> None:
     chat = server.sio.namespace_handlers["/chat"]
     command, handler = chat._handlers["chat:get"]
     with pytest.raises(AssertionError, match="two handlers"):
-        chat.bind_with_connection(command, handler)
+        chat.bind(command, handler)
     with pytest.raises(AssertionError, match="typing:start"):
-        chat.bind_with_connection(COMMANDS["typing:start"], handler)
+        chat.bind(COMMANDS["typing:start"], handler)
 
 
 def test_a_command_is_declared_once_with_known_errors() -> None:
     known = COMMANDS["chat:get"]
     with pytest.raises(AssertionError, match="chat:get"):
-        Command("chat:get", "/chat", Empty, Empty, known.limit, "")
+        Operation("chat:get", Empty, Empty, USER, known.limit, "", namespace="/chat")
     with pytest.raises(AssertionError, match="no_such_code"):
-        Command("chat:other", "/chat", Empty, Empty, known.limit, "", ("no_such_code",))
-    assert "chat:other" not in COMMANDS
+        Operation("chat:other", Empty, Empty, USER, known.limit, "", ("no_such_code",), namespace="/chat")
+    with pytest.raises(TypeError, match="permission"):
+        Operation("chat:other", Empty, Empty, limit=known.limit, doc="")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="limit"):
+        Operation("chat:other", Empty, Empty, USER, doc="")  # type: ignore[call-arg]
+    assert "chat:other" not in OPERATIONS

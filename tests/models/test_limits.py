@@ -8,7 +8,7 @@ import pytest
 import throttled.utils
 
 from contract.registry import CONNECT, Rate
-from security.limits import CommandLimits, HttpLimits
+from security.limits import OperationLimits
 
 # Limits: the trace of a GCRA with 5 per second and a burst of 5, as (second, allowed, remaining, reset_s, wait_s)
 
@@ -41,11 +41,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return turn
 
 
-async def test_http_limits_follow_the_trace(clock: Callable[[float], None]) -> None:
-    limits = HttpLimits({"tier": FIVE_PER_SECOND}, 1.0, None)
+def test_verdicts_follow_the_trace(clock: Callable[[float], None]) -> None:
+    limits = OperationLimits({"tier": FIVE_PER_SECOND}, 1.0, None)
     for second, allowed, remaining, reset_s, wait_s in TRACE:
         clock(second)
-        verdict = await limits.check("tier", "key")
+        verdict = limits.check("tier", "key")
         assert verdict is not None
         assert (verdict.allowed, verdict.limit) == (allowed, 5), second
         assert verdict.retry_after_ms == pytest.approx(wait_s * 1000, abs=1.01), second
@@ -54,8 +54,8 @@ async def test_http_limits_follow_the_trace(clock: Callable[[float], None]) -> N
             assert verdict.reset_s == pytest.approx(reset_s, abs=1e-3), second
 
 
-def test_command_limits_follow_the_trace(clock: Callable[[float], None]) -> None:
-    limits = CommandLimits({"chat:send": FIVE_PER_SECOND}, 1.0)
+def test_waits_follow_the_trace(clock: Callable[[float], None]) -> None:
+    limits = OperationLimits({"chat:send": FIVE_PER_SECOND}, 1.0, None)
     for second, allowed, _, _, wait_s in TRACE:
         clock(second)
         wait_ms = limits.retry_after_ms("chat:send", "u_ada")
@@ -65,7 +65,7 @@ def test_command_limits_follow_the_trace(clock: Callable[[float], None]) -> None
 
 
 def test_waiting_as_long_as_told_is_enough(clock: Callable[[float], None]) -> None:
-    limits, second = CommandLimits({"chat:send": Rate(7, 60, 3)}, 1.0), 0.0
+    limits, second = OperationLimits({"chat:send": Rate(7, 60, 3)}, 1.0, None), 0.0
     for _ in range(20):
         wait_ms = limits.retry_after_ms("chat:send", "u_ada")
         if wait_ms:
@@ -77,7 +77,7 @@ def test_waiting_as_long_as_told_is_enough(clock: Callable[[float], None]) -> No
 
 def test_scale_zero_turns_limits_off_and_a_larger_one_raises_them(clock: Callable[[float], None]) -> None:
     rates = {"chat:send": FIVE_PER_SECOND}
-    off, double = CommandLimits(rates, 0), CommandLimits(rates, 2.0)
+    off, double = OperationLimits(rates, 0, None), OperationLimits(rates, 2.0, None)
     assert [off.retry_after_ms("chat:send", "u") for _ in range(50)] == [0] * 50
     waits = []
     for _ in range(12):
@@ -87,7 +87,7 @@ def test_scale_zero_turns_limits_off_and_a_larger_one_raises_them(clock: Callabl
 
 
 def test_a_small_scale_lets_people_connect(clock: Callable[[float], None]) -> None:
-    limits = CommandLimits({CONNECT: FIVE_PER_SECOND, "chat:send": FIVE_PER_SECOND}, 0.001)
+    limits = OperationLimits({CONNECT: FIVE_PER_SECOND, "chat:send": FIVE_PER_SECOND}, 0.001, None)
 
     def allowed(what: str) -> int:
         waits = []
@@ -99,7 +99,18 @@ def test_a_small_scale_lets_people_connect(clock: Callable[[float], None]) -> No
     assert (allowed(CONNECT), allowed("chat:send")) == (5, 1)
 
 
-async def test_http_limits_hold_in_memory_while_redis_is_away() -> None:
-    limits = HttpLimits({"tier": Rate(2, 60, 2)}, 1.0, "redis://127.0.0.1:1/0")
-    verdicts = [await limits.check("tier", "key") for _ in range(3)]
+async def test_shared_limits_hold_in_memory_while_redis_is_away() -> None:
+    limits = OperationLimits({"auth:login": Rate(2, 60, 2, shared=True)}, 1.0, "redis://127.0.0.1:1/0")
+    assert limits.is_shared("auth:login")
+    verdicts = [await limits.check_shared("auth:login", "key") for _ in range(3)]
     assert [verdict is not None and verdict.allowed for verdict in verdicts] == [True, True, False]
+
+
+def test_those_of_one_tier_have_one_count() -> None:
+    rate = Rate(2, 60, 2, tier="auth")
+    limits = OperationLimits({"auth:login": rate, "auth:register": rate, "auth:me": Rate(2, 60, 2)}, 1.0, None)
+    assert not limits.retry_after_ms("auth:login", "key")
+    assert not limits.retry_after_ms("auth:register", "key")
+    assert limits.retry_after_ms("auth:login", "key")
+    assert limits.retry_after_ms("auth:register", "key")
+    assert not limits.retry_after_ms("auth:me", "key")

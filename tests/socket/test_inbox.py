@@ -154,11 +154,11 @@ async def test_sends_do_not_wait_for_each_other_and_others_wait_for_them(
         await raw.send(sending(place, number, "overlap"))
     await raw.send(command(20, "chat:search", {"query": "x"}))
     await raw.send(sending(place, 21, "overlap"))
-    gate, session = place.server.gate, session_of(place, raw)
-    await until(lambda: gate.running == 20)
+    executor, session = place.server.executor, session_of(place, raw)
+    await until(lambda: executor.running == 20)
     await until(lambda: len(waiting(session)) == 1)
     await place.undisturbed()
-    assert (gate.running, held.begun) == (20, [])
+    assert (executor.running, held.begun) == (20, [])
     store.go_on.set()
     found = await answers(raw.receive, 22)
     assert held.begun == ["chat:search"]
@@ -172,7 +172,7 @@ async def test_a_send_waits_until_the_one_before_has_its_place(
     go_on, genuine = asyncio.Event(), Conversations.require_recent
 
     async def slow(self: Conversations, user_id: str, conversation_id: str) -> Any:
-        if place.server.gate.running == 1:
+        if place.server.executor.running == 1:
             await go_on.wait()
         return await genuine(self, user_id, conversation_id)
 
@@ -181,7 +181,7 @@ async def test_a_send_waits_until_the_one_before_has_its_place(
         await raw.send(sending(place, number, "placed"))
     session = session_of(place, raw)
     await until(lambda: len(waiting(session)) == 4)
-    assert place.server.gate.running == 1
+    assert place.server.executor.running == 1
     go_on.set()
     messages = [answer["data"]["message"] for answer in await answers(raw.receive, 5)]
     assert [message["seq"] - messages[0]["seq"] for message in messages] == list(range(5))
@@ -267,7 +267,7 @@ async def test_a_send_that_was_begun_is_done_though_its_connection_is_lost(
     async with Raw(place.url) as raw:
         await raw.connect("/chat", place.ada.access_token)
         await raw.send(sending(place, 1, "begun"))
-        await until(lambda: place.server.gate.running == 1)
+        await until(lambda: place.server.executor.running == 1)
         session = session_of(place, raw)
     await until(lambda: session.closed)
     store.go_on.set()

@@ -104,3 +104,17 @@ def test_the_changelog_has_the_version() -> None:
     version = re.search(r'VERSION = "([^"]+)"', (ROOT / "contract/catalogue.py").read_text())
     assert version is not None
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_index_of_decisions_has_them_all() -> None:
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text()
+    for page in sorted(folder.glob("0*.md")):
+        number, title = re.match(r"# (\d+)\. (.*)", page.read_text().splitlines()[0]).groups()  # type: ignore[union-attr]
+        assert re.search(
+            rf"^\| {number} \| \[{re.escape(title)}\]\({page.name}\) \| \d{{4}}-\d\d-\d\d \|$", index, re.M
+        )
+
+
+def test_only_the_executor_asks_for_a_role() -> None:
+    assert holders(r"\.role (not )?in|ADMINISTRATORS\b") == {"contract/identity.py", "models/executor.py"}
