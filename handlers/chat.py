@@ -53,7 +53,7 @@ class ChatNamespace(Namespace):
 
     async def _enter(self, connection: Connection, context: Context, conversation_id: str, seen: int) -> bool:
         """Whether they may still look, of whom that was so when there had been `seen` departures."""
-        if self.name not in connection.sids:  # it has left, and would look for ever
+        if connection.sid_in(self.name) is None:  # it has left, and would look for ever
             return True
         self._looking.join(connection, conversation_id)
         still = self._looking.departures == seen

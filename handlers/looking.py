@@ -51,7 +51,7 @@ class Looking:
 
     def typing_entered(self, connection: Connection, sid: str) -> None:
         """A /typing has come after the joins it should follow."""
-        sources = [connection] if "/chat" in connection.sids else self._connections.of_session(
+        sources = [connection] if connection.sid_in("/chat") is not None else self._connections.of_session(
             connection.identity.session_id
         )  # fmt: skip
         for source in sources:
@@ -60,7 +60,7 @@ class Looking:
 
     def chat_entered(self, connection: Connection) -> None:
         """This connection speaks for itself from here on: its /typing follows no other connection's joins."""
-        sid = connection.sids.get("/typing")
+        sid = connection.sid_in("/typing")
         if sid is None:
             return
         for other in self._connections.of_session(connection.identity.session_id):
@@ -71,9 +71,9 @@ class Looking:
         followers = [
             other
             for other in self._connections.of_session(connection.identity.session_id)
-            if other is connection or "/chat" not in other.sids
+            if other is connection or other.sid_in("/chat") is None
         ]
-        return [other.sids["/typing"] for other in followers if "/typing" in other.sids]
+        return [sid for other in followers if (sid := other.sid_in("/typing")) is not None]
 
     async def _left_conversation(self, data: dict[str, Any]) -> None:
         self.left(data["user_id"], data["conversation_id"], data["strangers"])
@@ -100,5 +100,5 @@ class Looking:
         return self._rooms.anyone_in("/presence", [presence_room(user_id)])
 
     def _unwatch(self, connection: Connection, user_id: str) -> bool:
-        sid = connection.sids.get("/presence")
+        sid = connection.sid_in("/presence")
         return sid is not None and self._rooms.leave(sid, presence_room(user_id), "/presence")

@@ -30,7 +30,7 @@ class PresenceNamespace(Namespace):
         self, connection: Connection, context: Context, payload: contract.Subscribe
     ) -> contract.Presences:
         # Before the snapshot is read, so that no change falls between the two.
-        allowed = await self._enter(connection.sids.get(self.name, ""), context, payload.user_ids)
+        allowed = await self._enter(connection.sid_in(self.name) or "", context, payload.user_ids)
         return await self._presence.snapshot(context, payload.user_ids, allowed)
 
     async def returned(self, connection: Connection, member: Member, context: Context, before: Parted) -> None:
@@ -55,5 +55,5 @@ class PresenceNamespace(Namespace):
 
     def on_unsubscribe(self, connection: Connection, context: Context, payload: contract.Subscribe) -> Empty:
         for user_id in payload.user_ids:
-            self._rooms.leave(connection.sids.get(self.name, ""), presence_room(user_id), self.name)
+            self._rooms.leave(connection.sid_in(self.name) or "", presence_room(user_id), self.name)
         return Empty()

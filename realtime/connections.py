@@ -1,6 +1,6 @@
 """Who is connected to this process: connections, their login, and what follows from it.
 
-A *connection* is one Engine.IO session; it connects to several namespaces, each with its own Socket.IO id (`sids`). All
+A *connection* is one Engine.IO session; it connects to several namespaces, each with its own Socket.IO id. All
 namespaces of a connection speak for one user. A login ends here in three ways, each told to the client with
 `auth:revoked` before the connection closes: the session is revoked (bus), or its token runs out unrefreshed.
 """
@@ -39,9 +39,9 @@ SWEEP_S = 0.5
 
 
 class Connection:
-    """`looking_at`: conversations this connection joined. `sids`: namespace → Socket.IO id. `number` tells its age."""
+    """`looking_at`: conversations this connection joined. `number` tells its age."""
 
-    __slots__ = ("connected_at", "due", "expiring_told", "identity", "looking_at", "number", "session", "sids")
+    __slots__ = ("connected_at", "due", "expiring_told", "identity", "looking_at", "number", "session")
 
     def __init__(self, number: int, session: Session, identity: Identity) -> None:
         self.number = number
@@ -49,7 +49,6 @@ class Connection:
         self.session = session
         self.identity = identity
         self.due = 0  # the second at which its token is looked at again
-        self.sids: dict[str, str] = {}
         self.looking_at: dict[str, None] = {}  # in the order of joining
         self.expiring_told = False
 
@@ -57,6 +56,15 @@ class Connection:
     def id(self) -> str:
         """For administrators. Not the Engine.IO id: whoever knows that can poll for the client."""
         return f"{PROCESS_ID}-{self.number}"
+
+    @property
+    def sids(self) -> dict[str, str]:
+        """Namespace → Socket.IO id, of those it is logged in to."""
+        return {namespace: member.sid for namespace, member in self.session.members.items() if member.attached}
+
+    def sid_in(self, namespace: str) -> str | None:
+        member = self.session.members.get(namespace)
+        return member.sid if member is not None and member.attached else None
 
 
 Opened = Callable[[Connection], Awaitable[None]]
@@ -125,7 +133,7 @@ class Connections:
             self._by_user[identity.user_id].add(connection)
             self._by_session[identity.session_id].add(connection)
             self._watch(connection)
-            connection.sids[namespace] = member.sid
+            member.attached = True
             _IN_NAMESPACE[namespace].inc()
             for hook in self.opened:
                 await hook(connection)
@@ -134,7 +142,7 @@ class Connections:
                 raise ParleyError("forbidden", "This connection already speaks for another user.")
             if identity.expires_at > connection.identity.expires_at:
                 self.renew(connection, identity)
-            connection.sids[namespace] = member.sid
+            member.attached = True
             _IN_NAMESPACE[namespace].inc()
         return connection
 
@@ -142,8 +150,9 @@ class Connections:
         """A namespace has gone; with the last one the connection is forgotten."""
         namespace = member.handler.name
         connection: Connection | None = member.session.owner
-        if connection is None or connection.sids.pop(namespace, None) is None:
+        if connection is None or not member.attached:
             return
+        member.attached = False
         _IN_NAMESPACE[namespace].dec()
         if connection.sids:
             return

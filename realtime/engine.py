@@ -234,7 +234,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
             self.recovery.joined(member, claim.unseen_since if claim is not None else None)
-        session.link.send(packets.connected(name, member.sid, member.pid))
+        session.link.send(packets.connected(name, member.sid, self.recovery.pid_of(member)))
         for packet in missed if missed is not None else claim.unseen if claim is not None else ():
             session.link.send(packet)
         if claim is not None:

@@ -15,11 +15,14 @@ starts afresh, and fetches what it missed (`chat:sync`).
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from hashlib import blake2s
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -93,7 +96,7 @@ class Recovery:
         self.history = history
         self._end = end
         self.elsewhere: Elsewhere | None = None
-        self._here: dict[str, Member] = {}
+        self._key = secrets.token_bytes(32)
         self._parked: OrderedDict[str, _Place] = OrderedDict()
         RECOVERY.parked = lambda: len(self._parked)
 
@@ -106,26 +109,36 @@ class Recovery:
 
     def joined(self, member: Member, since: int | None) -> None:
         """A new member: from here on it can be recovered, or from the number `since`."""
-        member.pid = secrets.token_urlsafe(15)
         member.joined = self.history.number if since is None else since
-        self.keep(member.pid, member)
+        self.keep(member)
 
-    def keep(self, pid: str, member: Member) -> None:
-        self._here[pid] = member
+    def keep(self, member: Member, pid: str | None = None) -> None:
+        """`pid`: it came with this one, of another process perhaps."""
+        member.kept, member.pid = True, pid if pid != self._made(member.sid) else None
         self.history.followers += 1
+
+    def pid_of(self, member: Member) -> str | None:
+        """By which it may return. Made of its id and of what only this process knows, so that nobody has to keep it."""
+        if not member.kept:
+            return None
+        return member.pid or self._made(member.sid)
+
+    def _made(self, sid: str) -> str:
+        return f"{sid}:{urlsafe_b64encode(blake2s(sid.encode(), key=self._key, digest_size=12).digest()).decode()}"
 
     def left(self, member: Member, user_id: str, state: list[str], may_return: bool) -> bool:
         """It is not a member any more; whether it may come back, and its rooms remember it."""
-        if member.pid is None or self._here.get(member.pid) is not member:
+        pid = self.pid_of(member)
+        if pid is None:
             self.rooms.remove(member)
             return False
-        del self._here[member.pid]
+        member.kept = False
         self.rooms.remove(member, from_rooms=not may_return)
         if not may_return:
             self.history.followers -= 1
             return False
         parted = Parted(member.handler.name, member.sid, user_id, list(member.rooms), state, member.joined)
-        self._parked[member.pid] = _Place(member, parted, time.monotonic() + RETURN_S)
+        self._parked[pid] = _Place(member, parted, time.monotonic() + RETURN_S)
         self.expire()
         return True
 
@@ -148,14 +161,19 @@ class Recovery:
 
     def look_up(self, pid: str, namespace: str, user_id: str) -> Parted | None:
         """What this user was here under that id. A connection that is still believed to be there is ended."""
-        member = self._here.get(pid)
-        if member is not None and member.handler.name == namespace and member.handler.parting(member)[0] == user_id:
+        member = self._holder(pid, namespace)
+        if member is not None and member.handler.parting(member)[0] == user_id:
             self._end(member)
         self.expire()
         place = self._parked.get(pid)
         if place is None or place.parted.namespace != namespace or place.parted.user_id != user_id:
             return None
         return place.parted
+
+    def _holder(self, pid: str, namespace: str) -> Member | None:
+        member = self.rooms.member(namespace, pid.rpartition(":")[0])
+        known = self.pid_of(member) if member is not None else None
+        return member if known is not None and hmac.compare_digest(known.encode(), pid.encode()) else None
 
     def let_go(self, pid: str, rooms: list[str], offset: str | None) -> tuple[list[Delivered], list[Source]] | None:
         """Forgets it, and says what of these rooms it missed, and got lately; None if that is not certain."""
@@ -237,8 +255,7 @@ class Claim:
         if missed is None:
             self.unseen, self.unseen_since = held, self._began
             return None
-        member.pid = self._pid
-        self._recovery.keep(self._pid, member)
+        self._recovery.keep(member, self._pid)
         return missed + [packet for packet in held if not packet.offset]
 
     def close(self, member: Member) -> None:

@@ -21,18 +21,19 @@ from realtime.session import Session
 class Member:
     """One connection in one namespace. `sid` is its Socket.IO id; `connected` once its log-in was accepted.
 
-    `pid` and `joined` are recovery's. `outlet` has the link that gets what is published: the session, or `Held`.
+    `attached` is of `realtime.connections`; `kept`, `pid` and `joined` are recovery's. `outlet` has the link that gets
+    what is published: the session, or `Held`. There are many of these: nothing stands in one that can be made.
     """
 
-    __slots__ = ("connected", "handler", "joined", "outlet", "pid", "rooms", "session", "sid")
+    __slots__ = ("attached", "connected", "handler", "joined", "kept", "outlet", "pid", "rooms", "session", "sid")
 
     def __init__(self, sid: str, session: Session, handler: Any) -> None:
         self.sid = sid
         self.session = session
         self.outlet: Session | Held | _Nowhere = session
         self.handler = handler
-        self.rooms: list[str] = []
-        self.connected = False
+        self.rooms: tuple[str, ...] = ()
+        self.attached = self.connected = self.kept = False
         self.pid: str | None = None
         self.joined = 0
 
@@ -126,7 +127,7 @@ class Rooms:
         space = self._spaces[member.handler.name]
         for room in member.rooms:
             self._discard(space, room, member)
-        member.rooms = []
+        member.rooms = ()
 
     def rename(self, member: Member, sid: str) -> bool:
         """Gives it another id; False if that is taken."""
@@ -144,7 +145,7 @@ class Rooms:
         member = space.members.get(sid) if space else None
         if space is None or member is None or room in member.rooms:
             return
-        member.rooms.append(room)
+        member.rooms = (*member.rooms, room)
         members = space.rooms.get(room)
         if members is None:
             space.rooms[room] = {member}
@@ -158,7 +159,7 @@ class Rooms:
         member = space.members.get(sid) if space else None
         if space is None or member is None or room not in member.rooms:
             return False
-        member.rooms.remove(room)
+        member.rooms = tuple(one for one in member.rooms if one != room)
         self._discard(space, room, member)
         return True
 
@@ -182,6 +183,10 @@ class Rooms:
 
     async def reach(self, member: Member) -> None:
         """Returns when what other processes publish to the member's rooms comes here, or cannot."""
+
+    def member(self, namespace: str, sid: str) -> Member | None:
+        space = self._spaces.get(namespace)
+        return space.members.get(sid) if space is not None else None
 
     def _is_member(self, namespace: str, sid: str) -> bool:
         space = self._spaces.get(namespace)

@@ -8,9 +8,9 @@ A session begins over either transport. Whatever goes wrong with what a client s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -46,8 +46,9 @@ class Session:
     """
 
     __slots__ = (
-        "_refused_until", "_spent_until", "_waits", "admitted", "closed", "half", "heard_at", "inbox", "known", "link",
-        "members", "owner", "pinged_at", "refused_again", "server", "share", "sid", "upgrade", "upgraded", "upgrading",
+        "_admit_by", "_refused_until", "_spent_until", "admitted", "closed", "half", "heard_at", "inbox", "known",
+        "link", "members", "owner", "pinged_at", "refused_again", "server", "share", "sid", "upgrade", "upgraded",
+        "upgrading",
     )  # fmt: skip
 
     connected = True  # python-engineio asks; ours exist only once they are
@@ -66,7 +67,7 @@ class Session:
         self.admitted = self.known = self.closed = self.upgraded = self.upgrading = False
         self.heard_at = time.monotonic()
         self._spent_until = self._refused_until = UNSPENT
-        self._waits = 0  # how often it has waited to be let in
+        self._admit_by = 0.0  # by the clock of the event loop
         self.pinged_at = 0.0
         server.wheel.after(server.ping_interval, self._tick)
         self._wait_for_admission()
@@ -153,8 +154,8 @@ class Session:
             self._wait_for_admission()
 
     def _wait_for_admission(self) -> None:
-        self._waits += 1
-        self.server.wheel.after(self.server.connect_timeout_s, partial(self._must_be_admitted, self._waits))
+        self._admit_by = asyncio.get_running_loop().time() + self.server.connect_timeout_s
+        self.server.wheel.after(self.server.connect_timeout_s, self._must_be_admitted)
         self.server.strangers.came(self, self._make_room, self.share)
 
     def spend(self, cost: float) -> float:
@@ -261,8 +262,8 @@ class Session:
         if isinstance(self.link, WebSocketLink):
             self.link.abort()
 
-    def _must_be_admitted(self, wait: int) -> None:
-        if not self.admitted and wait == self._waits:
+    def _must_be_admitted(self) -> None:
+        if not self.admitted and asyncio.get_running_loop().time() >= self._admit_by:
             self.close(self.server.reason.SERVER_DISCONNECT)
 
     # Flow control of what arrives

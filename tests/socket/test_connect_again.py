@@ -218,3 +218,18 @@ async def test_during_an_upgrade(place: Place, polling: Polling) -> None:
         assert f'"text":"{text}"' in await frame(ws, '42/chat,["chat:message"')
         await ws.send_str('42/chat,3["chat:list",{}]')
         assert (await ws.receive_str(timeout=PATIENCE_S)).startswith("43/chat,3")
+
+
+async def test_an_id_to_return_by_that_is_made_up_is_nothing(place: Place) -> None:
+    """Who knows the id of a connection does not know what it may return by, and ends nothing by trying."""
+    async with Raw(place.url, "&recovery=1") as raw:
+        given = ids(await raw.connect("/chat", place.ada.access_token))
+        sid, _, proof = given["pid"].rpartition(":")
+        assert sid == given["sid"]
+        for pid in (sid, f"{sid}:", f"{sid}:{'A' * len(proof)}", f"{sid}:{proof[:-1]}", f":{proof}", f"x{sid}:{proof}"):
+            async with Raw(place.url, "&recovery=1") as other:
+                await other.send(connect(place.ada, pid=pid, offset="none"))
+                anew = ids(await other.receive())
+                assert anew["sid"] != sid
+                assert anew["pid"] != given["pid"]
+        assert (await raw.ask("/chat", "chat:list", {}))["ok"]

@@ -50,7 +50,8 @@ def ids_of(server: Server) -> set[str]:
     """Of Engine.IO, Socket.IO, its recovery, and the log-ins."""
     found = set(server.sio.eio.sockets)
     for session in server.sio.eio.sockets.values():
-        found |= {one for member in session.members.values() for one in (member.sid, member.pid) if one}
+        for member in session.members.values():
+            found |= {member.sid, server.sio.recovery.pid_of(member) or member.sid}
         if session.owner is not None:
             found.add(session.owner.identity.session_id)
     return found
