@@ -158,5 +158,7 @@ class Domain:
             self.users, self.sessions, self.chat, self.typing, self.presence, self.offers, self.rules, self.finance,
             self.reports, self.payments, self.corrections, self.notifications, self.jobs,
         ):  # fmt: skip
-            table.update(noun.actions())
+            actions = noun.actions()
+            assert not table.keys() & actions.keys(), "an operation has two actions"
+            table |= actions
         return table

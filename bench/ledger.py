@@ -56,7 +56,7 @@ class Bench:
 
     async def alone(self, draft: Draft) -> None:
         async with self.ledger.turn([draft.debit, draft.credit]):
-            await self.database.transact(lambda session: self.ledger.apply([draft], session))
+            await self.database.transact(lambda tx: self.ledger.apply([draft], tx))
 
     async def measure(self, accounts: int, post: Callable[[Draft], Awaitable[None]]) -> tuple[float, list[float]]:
         """(transfers a second, the milliseconds of each)."""

@@ -207,7 +207,12 @@ class Namespace:
         async def fields() -> Any:
             return _fields(event)
 
-        payload = await self._executor.admit_waiting(command, connection.identity, "", fields)
+        try:
+            payload = await self._executor.admit_waiting(command, connection.identity, "", fields)
+        except ParleyError as error:
+            if error.code in CLIENTS_FAULT:
+                connection.session.refused()
+            raise
         result = handler(connection, context, payload)
         return result if isinstance(result, msgspec.Struct) else await result
 

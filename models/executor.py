@@ -1,6 +1,6 @@
 """The one way in: what is asked before an operation's action runs, whatever door the request came through.
 
-Still logged in? permitted? within the limit? valid? Then the action runs, and its result or its error becomes the
+Still logged in? within the limit? permitted? valid? Then the action runs, and its result or its error becomes the
 answer, counted once. All up to the action is synchronous, but for the limits that are counted across processes. The
 doors (`handlers.base`, `rest.endpoint`) translate. docs/decisions/0033.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from contract.errors import ParleyError
@@ -42,6 +43,15 @@ class Executor:
             assert operation not in self._actions, f"{operation.name} has two actions"
             self._actions[operation] = action
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One of `running` meanwhile."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
     def action(self, operation: Operation) -> Action | None:
         """None for one that concerns a connection or a request: its door has something of its own."""
         return self._actions.get(operation)
@@ -52,9 +62,10 @@ class Executor:
 
     def admit(self, operation: Operation, identity: Identity, fields: Callable[[], Any]) -> Any:
         """The payload, made of what `fields` gives. Raises what the operation may not be asked for."""
-        self._permit(operation, identity)
+        self._require_login(operation, identity)
         if wait_ms := self.limits.retry_after_ms(operation.name, identity.user_id):
             raise ParleyError("rate_limited", retry_after_ms=wait_ms)
+        self._permit(operation, identity)
         return parse(operation.payload, fields())
 
     async def admit_waiting(
@@ -67,7 +78,7 @@ class Executor:
         strict: bool = True,
     ) -> Any:
         """The same where there is time, and for who is not logged in: they count by their address."""
-        self._permit(operation, identity)
+        self._require_login(operation, identity)
         key = identity.user_id if identity is not None else address
         if self.limits.is_shared(operation.name):
             verdict = await self.limits.check_shared(operation.name, key)
@@ -77,17 +88,22 @@ class Executor:
             counted(verdict)
             if not verdict.allowed:
                 raise ParleyError("rate_limited", retry_after_ms=verdict.retry_after_ms)
+        self._permit(operation, identity)
         return parse(operation.payload, await fields(), strict=strict)
 
     @staticmethod
-    def _permit(operation: Operation, identity: Identity | None) -> None:
+    def _require_login(operation: Operation, identity: Identity | None) -> None:
         if not operation.needs_login:
             return
         if identity is None:
             raise ParleyError("unauthenticated")
         if identity.expires_at <= time.time() and operation is not AUTH_REFRESH:
             raise ParleyError("token_expired")
-        if operation.permission == ADMINISTRATOR and identity.role not in ADMINISTRATORS:
+
+    @staticmethod
+    def _permit(operation: Operation, identity: Identity | None) -> None:
+        """After it was counted: asking in vain is asking too."""
+        if operation.permission == ADMINISTRATOR and identity is not None and identity.role not in ADMINISTRATORS:
             audit.record("access_refused", user_id=identity.user_id, role=identity.role)
             raise ParleyError("forbidden", "This is for administrators.")
 

@@ -59,7 +59,7 @@ class _Queues:
 
     def drop(self) -> bool:
         """Closes the newest of the address that has most. False if none has a name."""
-        some = islice((address for address in self._queues if address), LOOKED_AT)
+        some = islice((address for address in reversed(self._queues) if address), LOOKED_AT)
         most = max(some, key=self.count, default="")
         if not most:
             return False
@@ -76,9 +76,8 @@ class Acceptor:
 
     An address that has many connections without a log-in, or to which much was refused, is late: all such addresses
     together get LATE_PER_S. `most` connections may wait for their turn and as many be late; where more want to, the
-    address with most of them loses its newest, and of those that are late the newcomer goes. Connections without an
-    address (of proxies, and of this machine) are never late or closed: while too many of them wait, others stay in the
-    kernel's queue.
+    address with most of them loses its newest. Connections without an address (of proxies, and of this machine) are
+    never late or closed: while too many of them wait, others stay in the kernel's queue.
     """
 
     def __init__(self, server: web.Server, strangers: Strangers, most: int) -> None:
@@ -118,20 +117,28 @@ class Acceptor:
         self._loop.remove_reader(listening)
         listening.close()
 
-    def stop(self) -> None:
-        """Closes those that wait."""
+    def close_late(self) -> None:
+        """Of a process that goes: their clients come to another one sooner."""
         if self._late_timer is not None:
             self._late_timer.cancel()
-        for queues in (self._queues, self._late):
-            while queues.length:
-                queues.next().close()
+            self._late_timer = None
+        while self._late.length:
+            self._late.next().close()
+
+    async def stop(self) -> None:
+        """Closes those that wait."""
+        self.close_late()
+        while self._queues.length:
+            self._queues.next().close()
+        await asyncio.gather(*self._entering, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:
         self._closed = 0
         resume_s = self._accept_some(listening)
         if self._closed:
             STRANGERS_CLOSED.labels("too_many_waiting").inc(self._closed)
-            resume_s = max(resume_s, CLOSED_PAUSE_S)
+            if self._closed > ACCEPTED_PER_TURN // 2:
+                resume_s = max(resume_s, CLOSED_PAUSE_S)
         if resume_s or self._full:
             self._pause()
         if resume_s:
@@ -176,17 +183,24 @@ class Acceptor:
     def _came(self, connection: socket.socket, address: str) -> None:
         if not self._strangers.is_late(address):
             self._take_turn(connection, address)
-        elif self._late.length < (room := self._strangers.room_for_late) and (
-            self._late.count(address) < room * ADDRESS_SHARE
-        ):
+        elif self._late.count(address) < self._strangers.room_for_late * ADDRESS_SHARE:
             self._late.add(address, connection)
+            self._keep_room()
             if self._late_timer is None:
                 self._late_timer = self._loop.call_later(1 / LATE_PER_S, self._let_late)
         else:
             self._closed += 1
             connection.close()
 
+    def _keep_room(self) -> None:
+        """Strangers may need what late ones have."""
+        while self._late.length > self._strangers.room_for_late:
+            self._closed += self._late.drop()
+
     def _let_late(self) -> None:
+        self._closed = 0
+        self._keep_room()
+        STRANGERS_CLOSED.labels("too_many_waiting").inc(self._closed)
         self._take_turn(self._late.next(), LATE)
         again = self._late.length > 0
         self._late_timer = self._loop.call_later(1 / LATE_PER_S, self._let_late) if again else None

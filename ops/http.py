@@ -38,9 +38,11 @@ class Runner(web.AppRunner):
         return self.acceptor.addresses
 
     async def cleanup(self) -> None:
-        await super().cleanup()
         if self.server is not None:
-            self.acceptor.stop()
+            for site in list(self.sites):
+                await site.stop()
+            await self.acceptor.stop()  # before the server, which would be given what waits
+        await super().cleanup()
 
 
 class Site(web.BaseSite):

@@ -146,6 +146,7 @@ class Inherited:
             await site.stop()
         for fd in (*self._own, *self._others):
             os.close(fd)
+        self._runner.acceptor.close_late()
         await _turns()
         await until(lambda: not self._runner.acceptor.waiting, FIRST_REQUEST_S, LOOK_EVERY_S)
         await until(lambda: all(one._request_count for one in self._connections()), FIRST_REQUEST_S, LOOK_EVERY_S)

@@ -130,7 +130,7 @@ class Strangers:
     @property
     def room_for_late(self) -> int:
         """Those that are late take of what strangers do not."""
-        return int(self._most * LATE_SHARE) - len(self._all)
+        return max(self._most // 16, int(self._most * LATE_SHARE) - len(self._all))
 
     @property
     def address_max(self) -> int:

@@ -233,7 +233,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             session.refused_again = session.refused_again - {name}
         missed = claim.welcome(member) if claim is not None else None
         if missed is None and member.handler.recovers and session.link.offsets:
-            self.recovery.joined(member, claim.unseen_since if claim is not None else None)
+            since = claim.unseen_since if claim is not None else None
+            self.recovery.joined(member, since, anew=claim is not None and claim.parted is not None)
         session.link.send(packets.connected(name, member.sid, self.recovery.pid_of(member)))
         for packet in missed if missed is not None else claim.unseen if claim is not None else ():
             session.link.send(packet)

@@ -97,6 +97,7 @@ class Recovery:
         self._end = end
         self.elsewhere: Elsewhere | None = None
         self._key = secrets.token_bytes(32)
+        self._others: dict[str, Member] = {}  # by a private id that is not made of its own
         self._parked: OrderedDict[str, _Place] = OrderedDict()
         RECOVERY.parked = lambda: len(self._parked)
 
@@ -107,14 +108,17 @@ class Recovery:
 
     # A member's life
 
-    def joined(self, member: Member, since: int | None) -> None:
-        """A new member: from here on it can be recovered, or from the number `since`."""
+    def joined(self, member: Member, since: int | None, anew: bool) -> None:
+        """A new member: from here on it can be recovered, or from the number `since`. `anew`: it has an older one's id,
+        and must not find its private id again: that would tell the client that it has missed nothing."""
         member.joined = self.history.number if since is None else since
-        self.keep(member)
+        self.keep(member, f"{member.sid}:{secrets.token_urlsafe(12)}" if anew else None)
 
     def keep(self, member: Member, pid: str | None = None) -> None:
-        """`pid`: it came with this one, of another process perhaps."""
+        """`pid`: another one than is made of its id, of another process perhaps."""
         member.kept, member.pid = True, pid if pid != self._made(member.sid) else None
+        if member.pid is not None:
+            self._others[member.pid] = member
         self.history.followers += 1
 
     def pid_of(self, member: Member) -> str | None:
@@ -133,6 +137,7 @@ class Recovery:
             self.rooms.remove(member)
             return False
         member.kept = False
+        self._others.pop(pid, None)
         self.rooms.remove(member, from_rooms=not may_return)
         if not may_return:
             self.history.followers -= 1
@@ -171,9 +176,11 @@ class Recovery:
         return place.parted
 
     def _holder(self, pid: str, namespace: str) -> Member | None:
-        member = self.rooms.member(namespace, pid.rpartition(":")[0])
-        known = self.pid_of(member) if member is not None else None
-        return member if known is not None and hmac.compare_digest(known.encode(), pid.encode()) else None
+        member = self._others.get(pid) or self.rooms.member(namespace, pid.rpartition(":")[0])
+        if member is None or member.handler.name != namespace:
+            return None
+        known = self.pid_of(member)
+        return member if known is not None and hmac.compare_digest(known, pid) else None
 
     def let_go(self, pid: str, rooms: list[str], offset: str | None) -> tuple[list[Delivered], list[Source]] | None:
         """Forgets it, and says what of these rooms it missed, and got lately; None if that is not certain."""
@@ -193,7 +200,7 @@ class Recovery:
     def claim(self, namespace: str, auth: Any) -> Claim | None:
         """What the data of a CONNECT asks for, if it asks to go on where it was."""
         pid, offset = (auth.get("pid"), auth.get("offset")) if isinstance(auth, dict) else (None, None)
-        if not isinstance(pid, str) or not 0 < len(pid) <= PID_MAX:
+        if not isinstance(pid, str) or not 0 < len(pid) <= PID_MAX or not pid.isascii():
             return None
         return Claim(self, namespace, pid, offset if isinstance(offset, str) else None)
 

@@ -102,9 +102,11 @@ class Rest:
 
     async def _answer(self, endpoint: Endpoint, bound: Bound, request: web.Request) -> web.StreamResponse:
         name, started, code = endpoint.operation.name, time.perf_counter(), "cancelled"
-        self._executor.running += 1
         try:
-            result = await bound(await self._admit(endpoint, request))
+            call = await self._admit(endpoint, request)
+            started = time.perf_counter()  # not with the body, whose sender takes its time
+            with self._executor.counted():
+                result = await bound(call)
             code = "ok"
         except (web.HTTPException, BodyLate, Gone):  # no error of the operation: the middleware answers
             code = "refused"
@@ -114,7 +116,6 @@ class Rest:
             code = known.code
             raise known from None
         finally:
-            self._executor.running -= 1
             self._executor.answered(name, code, started)
         return result if isinstance(result, web.StreamResponse) else respond(endpoint, result)
 

@@ -31,7 +31,7 @@ from contract.errors import ParleyError
 KEYS_MAX = 200_000
 # After a failure Redis is not asked for so long: a frozen one would otherwise slow every request by its time-out.
 REDIS_PAUSE_S = 2.0
-REDIS_TIMEOUT_S = 1.0
+REDIS_TIMEOUT_S = 0.3  # one that is slower is away: commands behind wait meanwhile
 CONNECTIONS_MAX = 1_000  # to a node of a cluster; requests are counted at the same time
 log = logging.getLogger("parley.limits")
 

@@ -112,33 +112,34 @@ class Database:
     async def transact(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """Does `work` in a transaction, which is durable when this returns; again if others were in its way.
 
-        `work` passes the transaction to each call as `session`, has no effect elsewhere, and may run several times.
+        `work` passes the transaction to each call of the driver as `session`, has no effect elsewhere, and may run
+        several times.
         What it raises undoes it. A failure of the commit itself can leave it done or not, as with any write.
         Raises conflict if it was in the way of others for TRANSACTION_S.
         """
         deadline = time.monotonic() + TRANSACTION_S
         wait_s = RETRY_MIN_S
-        async with await self._client.start_session() as session:
-            await self._abandoned.use(_key(session))
+        async with await self._client.start_session() as tx:
+            await self._abandoned.use(_key(tx))
             while True:
                 try:
-                    session.start_transaction(
+                    tx.start_transaction(
                         read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
                     )
-                    result = await work(session)
-                    await _commit(session, deadline)
+                    result = await work(tx)
+                    await _commit(tx, deadline)
                     return result
                 except (PyMongoError, Again) as error:
-                    await _abort(session)
+                    await _abort(tx)
                     final = isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError")
                     if final or time.monotonic() > deadline:
                         if isinstance(error, ConnectionFailure):  # the driver does not say that it could not abort
-                            self._abandoned.not_ended(_key(session))
+                            self._abandoned.not_ended(_key(tx))
                         if final:
                             raise
                         raise ParleyError("conflict") from error
                 except BaseException:
-                    await _abort(session)
+                    await _abort(tx)
                     raise
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
@@ -179,10 +180,10 @@ class Database:
         return bounds if self.embedded else {"$elemMatch": bounds}
 
 
-async def _commit(session: Transaction, deadline: float) -> None:
+async def _commit(tx: Transaction, deadline: float) -> None:
     while True:
         try:
-            await session.commit_transaction()
+            await tx.commit_transaction()
             return
         except PyMongoError as error:
             # Committed or not: asking again is safe, and answers.
@@ -191,16 +192,16 @@ async def _commit(session: Transaction, deadline: float) -> None:
             await asyncio.sleep(RETRY_MAX_S)
 
 
-def _key(session: Transaction) -> Binary:
-    key: Binary = session.delegate.session_id["id"]
+def _key(tx: Transaction) -> Binary:
+    key: Binary = tx.delegate.session_id["id"]
     return key
 
 
-async def _abort(session: Transaction) -> None:
+async def _abort(tx: Transaction) -> None:
     """Even if the task is being cancelled: an open transaction would keep its locks."""
-    if session.delegate.in_transaction:
+    if tx.delegate.in_transaction:
         with contextlib.suppress(PyMongoError):
-            await asyncio.shield(asyncio.ensure_future(session.abort_transaction()))
+            await asyncio.shield(asyncio.ensure_future(tx.abort_transaction()))
 
 
 def as_parley_error(error: Exception) -> ParleyError | None:

@@ -44,18 +44,18 @@ class Corrections:
         key = f"refund:{context.user_id}:{payload.client_id}"
         about = {**original["about"], "wish": fingerprint(payload.transfer_id, payload.amount)}
 
-        async def work(session: Transaction) -> tuple[list[Document], list[Document], bool]:
-            done = await self._ledger.find_by_key(key, session)
+        async def work(tx: Transaction) -> tuple[list[Document], list[Document], bool]:
+            done = await self._ledger.find_by_key(key, tx)
             if done is not None:
                 if done["about"].get("wish") != about["wish"]:
                     raise ParleyError("idempotency_mismatch")
                 return [done], [], True
-            left = await self._left(original, session)
+            left = await self._left(original, tx)
             amount = left if payload.amount is None else payload.amount
             if not 0 < amount <= left:
                 raise ParleyError("amount_exceeded", details={"available": left, "currency": original["currency"]})
             draft = _back(original, key, "single", "refund", context.user_id, amount, about, payload.reason or "")
-            return *await self._ledger.apply([draft], session), False
+            return *await self._ledger.apply([draft], tx), False
 
         async with self._ledger.turn(_accounts(original)):
             (transfer, *moves), accounts, repeated = await self._database.transact(work)
@@ -71,20 +71,20 @@ class Corrections:
             raise ParleyError("forbidden", "Only who paid can object.")
         identifier, print_ = dispute_id(original["_id"]), fingerprint(payload.reason)
 
-        async def work(session: Transaction) -> tuple[Document, list[Document], list[Document]]:
-            known = await self._store.find(identifier, session)
+        async def work(tx: Transaction) -> tuple[Document, list[Document], list[Document]]:
+            known = await self._store.find(identifier, tx)
             if known is not None:
                 if known["client_id"] != payload.client_id:
                     raise ParleyError("conflict", "This was disputed before.", details={"dispute_id": identifier})
                 if known["fingerprint"] != print_:
                     raise ParleyError("idempotency_mismatch")
                 return known, [], []
-            left = await self._left(original, session)
+            left = await self._left(original, tx)
             if left <= 0:
                 raise ParleyError("amount_exceeded", details={"available": 0, "currency": original["currency"]})
             by, about = context.user_id, {**original["about"], "dispute_id": identifier}
             draft = _back(original, identifier, "pending", "dispute", by, left, about, payload.reason)
-            transfers, accounts = await self._ledger.apply([draft], session)
+            transfers, accounts = await self._ledger.apply([draft], tx)
             at = now()
             made: Document = {
                 "_id": identifier, "transfer_id": original["_id"], "user_id": by,
@@ -93,7 +93,7 @@ class Corrections:
                 "hold_id": transfers[0]["_id"],
                 "client_id": payload.client_id, "fingerprint": print_, "created_at": at, "updated_at": at,
             }  # fmt: skip
-            await self._store.insert(made, session)
+            await self._store.insert(made, tx)
             return made, transfers, accounts
 
         async with self._ledger.turn(_accounts(original)):
@@ -107,8 +107,8 @@ class Corrections:
         return data
 
     async def resolve(self, context: Context, payload: contract.ResolveDispute) -> contract.Dispute:
-        async def work(session: Transaction) -> tuple[Document, list[Document], list[Document]]:
-            dispute = await self._store.find(payload.dispute_id, session)
+        async def work(tx: Transaction) -> tuple[Document, list[Document], list[Document]]:
+            dispute = await self._store.find(payload.dispute_id, tx)
             if dispute is None:
                 raise ParleyError("not_found", "There is no such dispute.")
             if dispute["status"] == payload.outcome:
@@ -119,9 +119,9 @@ class Corrections:
             )  # fmt: skip
             if dispute["status"] != "open":
                 raise ParleyError("hold_closed", f"The dispute was {dispute['status']}.")
-            transfers, accounts = await self._ledger.apply([draft], session)
+            transfers, accounts = await self._ledger.apply([draft], tx)
             fields = {"status": payload.outcome, "updated_at": now()}
-            await self._store.change(dispute["_id"], fields, session)
+            await self._store.change(dispute["_id"], fields, tx)
             return {**dispute, **fields}, transfers, accounts
 
         dispute, transfers, accounts = await self._database.transact(work)
@@ -139,9 +139,9 @@ class Corrections:
             raise ParleyError("forbidden", "Only what a fulfilled offer took can be given back.")
         return transfer
 
-    async def _left(self, original: Document, session: Transaction) -> int:
-        corrections = await self._ledger.corrections(original["_id"], session)
-        ends = await self._ledger.ends([one["_id"] for one in corrections if one["kind"] == "pending"], session)
+    async def _left(self, original: Document, tx: Transaction) -> int:
+        corrections = await self._ledger.corrections(original["_id"], tx)
+        ends = await self._ledger.ends([one["_id"] for one in corrections if one["kind"] == "pending"], tx)
         given = 0
         for one in corrections:
             end = ends.get(one["_id"])

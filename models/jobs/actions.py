@@ -53,11 +53,11 @@ class Jobs:
         }
 
     async def add(
-        self, kind: str, payload: dict[str, Any], session: Transaction, run_at: datetime | None = None
+        self, kind: str, payload: dict[str, Any], tx: Transaction, run_at: datetime | None = None
     ) -> None:  # fmt: skip
         """Part of the caller's transaction. `announce` after it, if the job need not wait for its time."""
         at = now()
-        await self._store.insert(new_job(new_id("j"), kind, payload, run_at or at, at), session)
+        await self._store.insert(new_job(new_id("j"), kind, payload, run_at or at, at), tx)
 
     async def ensure(self, identifier: str, kind: str, payload: dict[str, Any], run_at: datetime) -> None:
         """There is one job of this id, and it begins after this call: one that is being done is done once more, not

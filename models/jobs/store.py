@@ -18,8 +18,8 @@ class JobStore:
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
 
-    async def insert(self, document: Document, session: Transaction) -> None:
-        await self._jobs.insert_one(document, session=session)
+    async def insert(self, document: Document, tx: Transaction) -> None:
+        await self._jobs.insert_one(document, session=tx)
 
     async def insert_missing(self, document: Document) -> bool:
         """False if one of that id is there."""

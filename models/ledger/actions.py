@@ -40,16 +40,16 @@ class Ledger:
 
     # Changes
 
-    async def apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[list[Document], list[Document]]:
+    async def apply(self, drafts: Sequence[Draft], tx: Transaction) -> tuple[list[Document], list[Document]]:
         """Does all of these transfers, or raises. Returns them, and their accounts as they are then.
 
         Behind them in the list come the transfers that moved what they overpaid to a credit balance.
         """
-        book, outcomes = await self._apply(drafts, session)
+        book, outcomes = await self._apply(drafts, tx)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-        await self._save(book, session)
+        await self._save(book, tx)
         done = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
         return done + book.moves, book.concerned()
 
@@ -58,26 +58,26 @@ class Ledger:
         return await self._singles.submit(draft)
 
     async def _transfer_many(self, drafts: Sequence[Draft]) -> list[Document | Exception]:
-        async def work(session: Transaction) -> list[Document | Exception]:
-            book, outcomes = await self._apply(drafts, session)
-            await self._save(book, session)
+        async def work(tx: Transaction) -> list[Document | Exception]:
+            book, outcomes = await self._apply(drafts, tx)
+            await self._save(book, tx)
             return outcomes
 
         return await self._database.transact(work)
 
-    async def _save(self, book: Book, session: Transaction) -> None:
-        await self._store.save(book, session)
+    async def _save(self, book: Book, tx: Transaction) -> None:
+        await self._store.save(book, tx)
         for transfer in book.transfers:
             if transfer["expires_at"] is not None:
-                await self._jobs.add(EXPIRE, {"transfer_id": transfer["_id"]}, session, transfer["expires_at"])
+                await self._jobs.add(EXPIRE, {"transfer_id": transfer["_id"]}, tx, transfer["expires_at"])
 
-    async def _apply(self, drafts: Sequence[Draft], session: Transaction) -> tuple[Book, list[Document | Exception]]:
-        done = await self._store.transfers([draft.id for draft in drafts], session)
+    async def _apply(self, drafts: Sequence[Draft], tx: Transaction) -> tuple[Book, list[Document | Exception]]:
+        done = await self._store.transfers([draft.id for draft in drafts], tx)
         pending_ids = [draft.pending_id for draft in drafts if draft.pending_id is not None]
-        holds = await self._store.transfers(pending_ids, session)
-        ends = await self._store.ends(pending_ids, session)
+        holds = await self._store.transfers(pending_ids, tx)
+        ends = await self._store.ends(pending_ids, tx)
         named = [account for draft in drafts for account in (draft.debit, draft.credit)]
-        accounts = await self._store.accounts(concerned(named, holds.values()), session)
+        accounts = await self._store.accounts(concerned(named, holds.values()), tx)
         book = Book(accounts, now())
         outcomes: list[Document | Exception] = []
         for draft in drafts:
@@ -127,11 +127,11 @@ class Ledger:
     async def mend(self, identifier: str, by: str) -> Document | None:
         """Moves what an account was overpaid by, before that was done with each transfer. None if it is not."""
 
-        async def work(session: Transaction) -> Document | None:
-            account = await self.account(identifier, session)
+        async def work(tx: Transaction) -> Document | None:
+            account = await self.account(identifier, tx)
             if not surplus(account):
                 return None
-            (moved,), _ = await self.apply([to_balance(account, by)], session)
+            (moved,), _ = await self.apply([to_balance(account, by)], tx)
             return moved
 
         async with self.turn([identifier]):
@@ -153,8 +153,8 @@ class Ledger:
         assert 0 <= limit <= BALANCE_MAX
         identifier = account_id(owner_id, currency, "payable")
 
-        async def work(session: Transaction) -> tuple[Document, bool]:
-            found = await self._store.accounts([identifier], session)
+        async def work(tx: Transaction) -> tuple[Document, bool]:
+            found = await self._store.accounts([identifier], tx)
             account = found[0] if found else new_account(identifier, now())
             if account["limit"] == limit:
                 return account, False
@@ -163,7 +163,7 @@ class Ledger:
                 "_id": f"{identifier}:{number}", "account": identifier, "number": number, "before": account["limit"],
                 "after": limit, "by": by, "reason": reason, "created_at": now(),
             }  # fmt: skip
-            await self._store.set_limit(account, change, limit, session)
+            await self._store.set_limit(account, change, limit, tx)
             return {**account, "limit": limit, "limits": number}, True
 
         async with self.turn([identifier]):
@@ -174,25 +174,25 @@ class Ledger:
 
     # Reading
 
-    async def account(self, identifier: str, session: Transaction | None = None) -> Document:
+    async def account(self, identifier: str, tx: Transaction | None = None) -> Document:
         """One that nothing was booked on is there, and empty."""
-        found = await self._store.accounts([identifier], session)
+        found = await self._store.accounts([identifier], tx)
         return found[0] if found else new_account(identifier, now())
 
     async def find(self, identifier: str) -> Document | None:
         return (await self._store.transfers([identifier])).get(identifier)
 
-    async def find_by_key(self, key: str, session: Transaction) -> Document | None:
+    async def find_by_key(self, key: str, tx: Transaction) -> Document | None:
         identifier = transfer_id(key)
-        return (await self._store.transfers([identifier], session)).get(identifier)
+        return (await self._store.transfers([identifier], tx)).get(identifier)
 
-    async def ends(self, pending_ids: Collection[str], session: Transaction) -> dict[str, Document]:
+    async def ends(self, pending_ids: Collection[str], tx: Transaction) -> dict[str, Document]:
         """What ended these holds, by the hold's id."""
-        return await self._store.ends(pending_ids, session)
+        return await self._store.ends(pending_ids, tx)
 
-    async def corrections(self, identifier: str, session: Transaction) -> list[Document]:
+    async def corrections(self, identifier: str, tx: Transaction) -> list[Document]:
         """What corrects this transfer."""
-        return await self._store.corrections(identifier, session)
+        return await self._store.corrections(identifier, tx)
 
     async def limits(self, identifier: str) -> list[Document]:
         return await self._store.limits(identifier)

@@ -23,31 +23,29 @@ class LedgerStore:
 
     # In a transaction
 
-    async def accounts(self, identifiers: Collection[str], session: Transaction | None = None) -> list[Document]:
-        found: list[Document] = await self._accounts.find({"_id": {"$in": list(identifiers)}}, session=session).to_list(
-            None
-        )
+    async def accounts(self, identifiers: Collection[str], tx: Transaction | None = None) -> list[Document]:
+        found: list[Document] = await self._accounts.find({"_id": {"$in": list(identifiers)}}, session=tx).to_list(None)
         return found
 
-    async def transfers(self, identifiers: Collection[str], session: Transaction | None = None) -> dict[str, Document]:
+    async def transfers(self, identifiers: Collection[str], tx: Transaction | None = None) -> dict[str, Document]:
         if not identifiers:
             return {}
         query = {"_id": {"$in": list(identifiers)}}
-        return {found["_id"]: found for found in await self._transfers.find(query, session=session).to_list(None)}
+        return {found["_id"]: found for found in await self._transfers.find(query, session=tx).to_list(None)}
 
-    async def ends(self, pending_ids: Collection[str], session: Transaction | None = None) -> dict[str, Document]:
+    async def ends(self, pending_ids: Collection[str], tx: Transaction | None = None) -> dict[str, Document]:
         """What ended these holds, by the hold's id."""
         if not pending_ids:
             return {}
         query = {"pending_id": {"$in": list(pending_ids)}}
-        found = await self._transfers.find(query, session=session).to_list(None)
+        found = await self._transfers.find(query, session=tx).to_list(None)
         return {end["pending_id"]: end for end in found}
 
-    async def corrections(self, transfer_id: str, session: Transaction | None = None) -> list[Document]:
-        found: list[Document] = await self._transfers.find({"corrects_id": transfer_id}, session=session).to_list(None)
+    async def corrections(self, transfer_id: str, tx: Transaction | None = None) -> list[Document]:
+        found: list[Document] = await self._transfers.find({"corrects_id": transfer_id}, session=tx).to_list(None)
         return found
 
-    async def save(self, book: Book, session: Transaction) -> None:
+    async def save(self, book: Book, tx: Transaction) -> None:
         """Writes what was applied to the book. Raises Again if its accounts are not as the book had read them."""
         if not book.transfers:
             return
@@ -62,27 +60,27 @@ class LedgerStore:
                 updates.append(UpdateOne({"_id": identifier, "seq": stored}, {"$set": change}))
         try:
             if fresh:
-                await self._accounts.insert_many(fresh, session=session)
-            if updates and (await self._accounts.bulk_write(updates, session=session)).matched_count != len(updates):
+                await self._accounts.insert_many(fresh, session=tx)
+            if updates and (await self._accounts.bulk_write(updates, session=tx)).matched_count != len(updates):
                 raise Again
-            await self._transfers.insert_many(book.transfers, session=session)
+            await self._transfers.insert_many(book.transfers, session=tx)
         except BulkWriteError as error:
             failures = error.details["writeErrors"]
             if failures and failures[0]["code"] == 11000:  # someone was faster; the next look sees what they did
                 raise Again from error
             raise
 
-    async def set_limit(self, account: Document, change: Document, limit: int, session: Transaction) -> None:
+    async def set_limit(self, account: Document, change: Document, limit: int, tx: Transaction) -> None:
         """`change`: for the audit trail."""
         try:
             if account["seq"] == account["limits"] == 0:
                 await self._accounts.update_one(
-                    {"_id": account["_id"]}, {"$setOnInsert": account}, upsert=True, session=session
+                    {"_id": account["_id"]}, {"$setOnInsert": account}, upsert=True, session=tx
                 )
             await self._accounts.update_one(
-                {"_id": account["_id"]}, {"$set": {"limit": limit}, "$inc": {"limits": 1}}, session=session
+                {"_id": account["_id"]}, {"$set": {"limit": limit}, "$inc": {"limits": 1}}, session=tx
             )
-            await self._limits.insert_one(change, session=session)
+            await self._limits.insert_one(change, session=tx)
         except DuplicateKeyError as error:
             raise Again from error
 

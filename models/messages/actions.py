@@ -106,10 +106,10 @@ class Messages:
         """See Log.commit."""
         return await self._log.commit(conversation_id, write)
 
-    async def place(self, conversation_id: str, seq: int, made: Document, session: Transaction) -> Document:
+    async def place(self, conversation_id: str, seq: int, made: Document, tx: Transaction) -> Document:
         """Makes the draft the message at that place. Raises ClientIdTaken."""
         message = placed(conversation_id, seq, made)
-        await self._store.insert(message, session)
+        await self._store.insert(message, tx)
         return message
 
     async def repeated(self, sender_id: str, client_id: str, print_: str) -> Document | None:

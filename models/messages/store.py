@@ -56,10 +56,10 @@ class MessageStore:
         """
         return await self._appends.submit(documents)
 
-    async def insert(self, document: Document, session: Transaction) -> None:
+    async def insert(self, document: Document, tx: Transaction) -> None:
         """As a part of a larger change. Raises SeqTaken or ClientIdTaken, after which the change cannot go on."""
         try:
-            await self._messages.insert_one(document, session=session)
+            await self._messages.insert_one(document, session=tx)
         except DuplicateKeyError as error:
             raise (SeqTaken if "place" in (error.details or {}).get("keyPattern", {}) else ClientIdTaken) from error
 

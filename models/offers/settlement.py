@@ -41,7 +41,7 @@ class Settlement:
             yield
 
     async def settle(
-        self, offer: Document, action: offers.Action, by: str, amount: int | None, session: Transaction
+        self, offer: Document, action: offers.Action, by: str, amount: int | None, tx: Transaction
     ) -> Moved | None:
         """`offer` as it is after the step. Raises credit_limit_exceeded or amount_exceeded."""
         if offer["settlement"] == "none":
@@ -60,7 +60,7 @@ class Settlement:
         else:
             return None
         try:
-            (transfer,), accounts = await self._ledger.apply([wanted], session)
+            (transfer,), accounts = await self._ledger.apply([wanted], tx)
         except ParleyError as error:
             if by != offer["buyer_id"]:
                 error.details = None  # how much credit the buyer has is the buyer's to know

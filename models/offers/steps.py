@@ -75,11 +75,11 @@ class Steps:
         offer["history"] = [_entry(offer, wish)]
 
         async def write(seq: int) -> Document:
-            async def work(session: Transaction) -> Document:
+            async def work(tx: Transaction) -> Document:
                 # First, so that one that was done before is known by its message, whatever else is there already.
-                message = await self._message(offer, wish, seq, session)
-                await self._store.insert(offer, session)
-                await self._foresee(offer, session)
+                message = await self._message(offer, wish, seq, tx)
+                await self._store.insert(offer, tx)
+                await self._foresee(offer, tx)
                 return message
 
             return await self._database.transact(work)
@@ -92,11 +92,11 @@ class Steps:
         taken: list[tuple[Document, Moved | None]] = []
 
         async def write(seq: int) -> Document:
-            async def work(session: Transaction) -> tuple[Document, Document, Moved | None]:
-                current = await self._store.find(offer["_id"], session)
+            async def work(tx: Transaction) -> tuple[Document, Document, Moved | None]:
+                current = await self._store.find(offer["_id"], tx)
                 assert current is not None
-                stepped, moved = await self._apply(current, wish, session)
-                return await self._message(stepped, wish, seq, session), stepped, moved
+                stepped, moved = await self._apply(current, wish, tx)
+                return await self._message(stepped, wish, seq, tx), stepped, moved
 
             if wish.action in ("accept", "counter"):
                 await self._require_both(offer)
@@ -136,7 +136,7 @@ class Steps:
             raise
 
     async def _apply(
-        self, offer: Document, wish: Wish, session: Transaction
+        self, offer: Document, wish: Wish, tx: Transaction
     ) -> tuple[Document, Moved | None]:  # fmt: skip
         """(the offer after the step, what was moved for it)."""
         # One moment for the check and the step: a counter-offer that keeps its expiry must not be written after it.
@@ -147,36 +147,36 @@ class Steps:
             **wish.changes, "status": status, "version": offer["version"] + 1, "awaiting_user_id": awaiting,
             "updated_at": at,
         }  # fmt: skip
-        moved = await self._settlement.settle({**offer, **fields}, wish.action, wish.by, wish.amount, session)
+        moved = await self._settlement.settle({**offer, **fields}, wish.action, wish.by, wish.amount, tx)
         if moved is not None:
             fields |= moved.fields
         stepped = {**offer, **fields}
         step = _entry(stepped, wish)
         if wish.action == "counter" and _size([*offer["history"], step]) > contract.HISTORY_BYTES_MAX:
             raise ParleyError("offer_closed", "The history of this offer is as large as one may be.")
-        await self._store.step(offer, fields, step, session)
+        await self._store.step(offer, fields, step, tx)
         if status == "pending":
-            await self._foresee(stepped, session)
+            await self._foresee(stepped, tx)
         return {**stepped, "history": [*offer["history"], step]}, moved
 
-    async def _message(self, offer: Document, wish: Wish, seq: int, session: Transaction) -> Document:
+    async def _message(self, offer: Document, wish: Wish, seq: int, tx: Transaction) -> Document:
         said = _SAID[wish.action] + (" (by a rule)" if wish.rule_ids is not None else "")
         made = draft(wish.sender, wish.client_id, "offer", said, now(), fingerprint=wish.fingerprint)
         made["offer"] = {
             "offer_id": offer["_id"], "version": offer["version"], "action": wish.action, "status": offer["status"],
             "total": offer["total"],
         }  # fmt: skip
-        return await self._messages.place(offer["conversation_id"], seq, made, session)
+        return await self._messages.place(offer["conversation_id"], seq, made, tx)
 
-    async def _foresee(self, offer: Document, session: Transaction) -> None:
+    async def _foresee(self, offer: Document, tx: Transaction) -> None:
         """What will happen if nobody answers: the seller's rules do, and in the end it expires.
 
         That it has expired is so without the job, which writes it and tells.
         """
         what = {"offer_id": offer["_id"], "version": offer["version"]}
-        await self._jobs.add("offer.expire", what, session, offer["expires_at"])
-        if offer["awaiting_user_id"] == offer["seller_id"] and await self._rules.has_any(offer["seller_id"], session):
-            await self._jobs.add("offer.answer", what, session)
+        await self._jobs.add("offer.expire", what, tx, offer["expires_at"])
+        if offer["awaiting_user_id"] == offer["seller_id"] and await self._rules.has_any(offer["seller_id"], tx):
+            await self._jobs.add("offer.answer", what, tx)
 
     async def _announce(self, offer: Document) -> None:
         if offer["awaiting_user_id"] == offer["seller_id"]:

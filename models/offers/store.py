@@ -22,19 +22,19 @@ class OfferStore:
         self._database = database
         self._offers = database.collection("offers")
 
-    async def find(self, offer_id: str, session: Transaction | None = None) -> Document | None:
-        found: Document | None = await self._offers.find_one({"_id": offer_id}, session=session)
+    async def find(self, offer_id: str, tx: Transaction | None = None) -> Document | None:
+        found: Document | None = await self._offers.find_one({"_id": offer_id}, session=tx)
         return found
 
-    async def insert(self, document: Document, session: Transaction) -> None:
-        await self._offers.insert_one(document, session=session)
+    async def insert(self, document: Document, tx: Transaction) -> None:
+        await self._offers.insert_one(document, session=tx)
 
-    async def step(self, document: Document, fields: dict[str, Any], step: Document, session: Transaction) -> None:
+    async def step(self, document: Document, fields: dict[str, Any], step: Document, tx: Transaction) -> None:
         """Compare and set on the version. Raises Again if someone was faster."""
         result = await self._offers.update_one(
             {"_id": document["_id"], "version": document["version"]},
             {"$set": fields, "$push": {"history": step}},
-            session=session,
+            session=tx,
         )
         if not result.modified_count:
             raise Again

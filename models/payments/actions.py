@@ -77,17 +77,17 @@ class Payments:
             raise invalid("method", f"is none of {', '.join(sorted([*self._providers, BALANCE]))}")
         wanted = new_payment(context.user_id, payload, now())
 
-        async def work(session: Transaction) -> tuple[Document, Booked | None]:
-            known = await self._store.find(wanted["_id"], session)
+        async def work(tx: Transaction) -> tuple[Document, Booked | None]:
+            known = await self._store.find(wanted["_id"], tx)
             if known is not None:
                 return known, None
-            await self._store.take_turn(context.user_id, session)
-            await self._check(wanted, session)
-            await self._store.insert(wanted, session)
+            await self._store.take_turn(context.user_id, tx)
+            await self._check(wanted, tx)
+            await self._store.insert(wanted, tx)
             if payload.method == BALANCE:
-                booked = await self._book(wanted, context.user_id, session)
+                booked = await self._book(wanted, context.user_id, tx)
                 return booked.payment, booked
-            await self._jobs.add(EXPIRE, {"payment_id": wanted["_id"]}, session, wanted["expires_at"])
+            await self._jobs.add(EXPIRE, {"payment_id": wanted["_id"]}, tx, wanted["expires_at"])
             return wanted, None
 
         async with self._ledger.turn([_payable(wanted)]):
@@ -106,21 +106,21 @@ class Payments:
             data.duplicate = True
         return data
 
-    async def _check(self, wanted: Document, session: Transaction) -> None:
+    async def _check(self, wanted: Document, tx: Transaction) -> None:
         """Whether so much can still be paid, and in this way."""
         at = now()
-        found = await self._store.pending(wanted["user_id"], at - LIFE, session)
+        found = await self._store.pending(wanted["user_id"], at - LIFE, tx)
         pending = [payment for payment in found if not _lapsed(payment, at)]
         if wanted["method"] != BALANCE and len(pending) >= PENDING_MAX:
             details = {"pending": len(pending), "max": PENDING_MAX}
             raise ParleyError("too_many_pending", details=details)
-        account = await self._ledger.account(_payable(wanted), session)
+        account = await self._ledger.account(_payable(wanted), tx)
         coming = sum(payment["amount"] for payment in pending if payment["currency"] == wanted["currency"])
         owed = max(0, account["debits_posted"] - account["credits_posted"])
         left = max(0, owed - coming)
         why: dict[str, Any] = {"owed": owed, "pending": coming}
         if wanted["method"] == BALANCE:
-            why["balance"] = spendable(await self._ledger.account(_source(wanted), session))
+            why["balance"] = spendable(await self._ledger.account(_source(wanted), tx))
         left = min(left, why.get("balance", left))
         if wanted["amount"] > left:
             ends = [end_of(payment) for payment in pending if payment["currency"] == wanted["currency"]]
@@ -135,29 +135,29 @@ class Payments:
         end = payment["created_at"] + LIFE
         fields = {"reference": started.reference, "checkout_url": started.checkout_url, "expires_at": end}
 
-        async def work(session: Transaction) -> Document:
-            current = await self._require(payment["_id"], session)
+        async def work(tx: Transaction) -> Document:
+            current = await self._require(payment["_id"], tx)
             if current["status"] != "pending" or current["reference"] is not None:
                 return current
             if _lapsed(current, now()):  # it counts no more, and another may have begun: it does not come back
                 ended = {"reference": started.reference, "status": "expired", "updated_at": now()}
-                return await self._change(current, ended, session)
-            await self._jobs.add(EXPIRE, {"payment_id": payment["_id"]}, session, end)
-            return await self._change(current, fields, session)
+                return await self._change(current, ended, tx)
+            await self._jobs.add(EXPIRE, {"payment_id": payment["_id"]}, tx, end)
+            return await self._change(current, fields, tx)
 
         payment = await self._database.transact(work)
         if payment["status"] == "expired":
             await self._tell(payment, None)
         return payment
 
-    async def _require(self, identifier: str, session: Transaction | None = None) -> Document:
-        payment = await self._store.find(identifier, session)
+    async def _require(self, identifier: str, tx: Transaction | None = None) -> Document:
+        payment = await self._store.find(identifier, tx)
         if payment is None:
             raise ParleyError("not_found", "There is no such payment.")
         return payment
 
-    async def _change(self, payment: Document, fields: dict[str, Any], session: Transaction) -> Document:
-        changed = await self._store.change(payment, fields, session)
+    async def _change(self, payment: Document, fields: dict[str, Any], tx: Transaction) -> Document:
+        changed = await self._store.change(payment, fields, tx)
         if changed is None:
             raise Again
         return changed
@@ -171,11 +171,11 @@ class Payments:
     async def _expire(self, identifier: str) -> Document:
         """The payment, which has expired now if it was pending and its time is over."""
 
-        async def work(session: Transaction) -> tuple[Document, bool]:
-            current = await self._require(identifier, session)
+        async def work(tx: Transaction) -> tuple[Document, bool]:
+            current = await self._require(identifier, tx)
             if current["status"] != "pending" or not _lapsed(current, now()):
                 return current, False
-            return await self._change(current, {"status": "expired", "updated_at": now()}, session), True
+            return await self._change(current, {"status": "expired", "updated_at": now()}, tx), True
 
         payment, ended = await self._database.transact(work)
         if ended:
@@ -191,9 +191,9 @@ class Payments:
     async def expect_confirmation(self, identifier: str, by: str) -> None:
         """Writes the confirmation down, for whichever worker comes first."""
 
-        async def work(session: Transaction) -> None:
-            _check_console(await self._require(identifier, session))
-            await self._jobs.add(CONFIRM, {"payment_id": identifier, "by": by}, session)
+        async def work(tx: Transaction) -> None:
+            _check_console(await self._require(identifier, tx))
+            await self._jobs.add(CONFIRM, {"payment_id": identifier, "by": by}, tx)
 
         await self._database.transact(work)
         await self._jobs.announce()
@@ -202,11 +202,11 @@ class Payments:
         """The money is there."""
         payment = await self._require(identifier)
 
-        async def work(session: Transaction) -> Booked:
-            current = await self._require(identifier, session)
+        async def work(tx: Transaction) -> Booked:
+            current = await self._require(identifier, tx)
             if current["status"] == "succeeded":
                 return Booked(current, [], [])
-            return await self._book(current, by, session)
+            return await self._book(current, by, tx)
 
         async with self._ledger.turn([_payable(payment), _source(payment)]):
             booked = await self._database.transact(work)
@@ -214,14 +214,14 @@ class Payments:
             await self._tell_booked(booked, None)
         return to_payment(booked.payment)
 
-    async def _book(self, payment: Document, by: str, session: Transaction) -> Booked:
+    async def _book(self, payment: Document, by: str, tx: Transaction) -> Booked:
         draft = Draft(
             key=f"{CODE}:{payment['_id']}", kind="single", code=CODE, by=by, debit=_source(payment),
             credit=_payable(payment), amount=payment["amount"], about={"payment_id": payment["_id"]},
         )  # fmt: skip
-        transfers, accounts = await self._ledger.apply([draft], session)
+        transfers, accounts = await self._ledger.apply([draft], tx)
         fields = {"status": "succeeded", "transfer_id": transfers[0]["_id"], "updated_at": now()}
-        return Booked(await self._change(payment, fields, session), transfers, accounts)
+        return Booked(await self._change(payment, fields, tx), transfers, accounts)
 
     async def confirm_by_operator(self, context: Context, payload: contract.PaymentTarget) -> contract.Payment:
         _check_console(await self._require(payload.payment_id))

@@ -41,15 +41,15 @@ class Rules:
         at, identifier = now(), rule_id(context.user_id, payload.currency, payload.sku, payload.title)
         fields: dict[str, Any] = msgspec.to_builtins(payload)
 
-        async def work(session: Transaction) -> Document:
-            rules = {rule["_id"]: rule for rule in await self._store.of_seller(context.user_id, session)}
+        async def work(tx: Transaction) -> Document:
+            rules = {rule["_id"]: rule for rule in await self._store.of_seller(context.user_id, tx)}
             if identifier not in rules and len(rules) >= contract.RULES_MAX:
                 raise ParleyError("conflict", f"A seller has at most {contract.RULES_MAX} rules.")
             created_at = rules[identifier]["created_at"] if identifier in rules else at
             rule = {
                 "_id": identifier, "seller_id": context.user_id, **fields, "created_at": created_at, "updated_at": at,
             }  # fmt: skip
-            await self._store.put(rule, session)
+            await self._store.put(rule, tx)
             return rule
 
         rule = await self._database.transact(work)
@@ -74,8 +74,8 @@ class Rules:
 
     # For offers
 
-    async def has_any(self, seller_id: str, session: Transaction) -> bool:
-        return await self._store.any_enabled(seller_id, session)
+    async def has_any(self, seller_id: str, tx: Transaction) -> bool:
+        return await self._store.any_enabled(seller_id, tx)
 
     async def decide(self, offer: Document) -> Sequence[Decision]:
         """What the seller's rules say of the offer, see `models.rules.decision`; nothing, if the account is closed."""

@@ -74,8 +74,8 @@ async def database(mongo_url: str) -> AsyncIterator[Database]:
 
 
 async def add_one(database: Database) -> None:
-    async def work(session: Transaction) -> None:
-        await database.collection("things").update_one({"_id": "thing"}, {"$inc": {"n": 1}}, session=session)
+    async def work(tx: Transaction) -> None:
+        await database.collection("things").update_one({"_id": "thing"}, {"$inc": {"n": 1}}, session=tx)
 
     await database.transact(work)
 

@@ -69,7 +69,7 @@ class Door:
 
     async def close(self) -> None:
         self.acceptor.leave(self._listening)
-        self.acceptor.stop()
+        await self.acceptor.stop()
         for transport in self._transports:
             transport.abort()
         for client in self._clients:
@@ -140,7 +140,7 @@ async def test_who_has_many_strangers_or_refusals_is_late_and_others_are_not(
     for number in range(LATE_FROM_ALL // 2):
         door.strangers.came(number, lambda: None, OTHER)
     assert door.strangers.is_late(OTHER)
-    door.acceptor.stop()
+    await door.acceptor.stop()
     assert all(client.recv(1) == b"" for client in late)
 
 
@@ -162,6 +162,25 @@ async def test_late_ones_have_the_room_that_strangers_leave(door: Door, monkeypa
     door.open()
     await until(lambda: sum(is_closed(one) for one in flood) == 22)
     assert door.acceptor.waiting == 8
+
+
+async def test_strangers_get_back_the_room_that_late_ones_have(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    door.strangers._most = 160
+    monkeypatch.setattr(module, "LATE_PER_S", 0.001)
+    while not door.strangers.is_late(FLOOD):
+        door.strangers.refusals.note(FLOOD)
+    flood = door.knock(FLOOD, 20)
+    door.open()
+    await until(lambda: door.acceptor.waiting == 20)
+    for number in range(110):
+        door.strangers.came(number, lambda: None)
+    assert door.strangers.room_for_late == 10
+    while not door.strangers.is_late(OTHER):
+        door.strangers.refusals.note(OTHER)
+    other = door.knock(OTHER, 1)
+    await until(lambda: door.acceptor.waiting == 10)
+    assert sum(is_closed(one) for one in flood) == 11  # of those that have most, and the newcomer is not
+    assert not is_closed(other[0])
 
 
 async def test_without_files_it_waits_and_goes_on(door: Door) -> None:

@@ -233,3 +233,29 @@ async def test_an_id_to_return_by_that_is_made_up_is_nothing(place: Place) -> No
                 assert anew["sid"] != sid
                 assert anew["pid"] != given["pid"]
         assert (await raw.ask("/chat", "chat:list", {}))["ok"]
+
+
+async def test_who_cannot_have_everything_gets_another_id_to_return_by(place: Place) -> None:
+    """The official client takes its own id for a sign that it has missed nothing."""
+    history = place.server.sio.recovery.history
+    async with Raw(place.url, "&recovery=1") as lost:
+        old = ids(await lost.connect("/chat", place.ada.access_token))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "_bytes_max", 0)
+        await say(place, "what nobody remembers")
+    async with Raw(place.url, "&recovery=1") as returned:
+        await returned.send(connect(place.ada, pid=old["pid"]))
+        new = ids(await returned.receive())
+        assert new["pid"] != old["pid"]
+    text = await say(place, "what is remembered")
+    async with Raw(place.url, "&recovery=1") as returned:
+        await returned.send(connect(place.ada, pid=new["pid"]))
+        assert ids(await returned.receive()) == new
+        assert f'"text":"{text}"' in (await returned.receive() or "closed")
+    async with Raw(place.url, "&recovery=1") as kept, Raw(place.url, "&recovery=1") as other:
+        await kept.send(connect(place.ada, pid=new["pid"]))
+        assert ids(await kept.receive()) == new
+        await other.send(connect(place.ada, pid=new["pid"]))  # while that one is believed to be there
+        assert ids(await other.receive()) == new
+        while await kept.receive() is not None:  # what it had missed, and then its end
+            pass
