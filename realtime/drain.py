@@ -33,7 +33,7 @@ LAST_PACKETS_S = 0.05
 
 
 async def drain(engine: EngineServer, running: Callable[[], int], timeout_s: float, linger: bool) -> None:
-    """`running` tells how many commands of sockets are. No session begins from here on."""
+    """`running` tells how many operations are, of any door. No session begins from here on."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     engine.leaving = True
