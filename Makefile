@@ -12,7 +12,7 @@ help:
 	@echo "make run       start the server (embedded database, nothing else needed); WEB=4: four processes on one port"
 	@echo "make dev       the same, started again whenever a source changes, with asyncio's debug mode"
 	@echo "make test      install what the tests need and run them all"
-	@echo "make test-fast what needs no server, in less than a minute"
+	@echo "make test-fast the rules and most of the domain, in about a minute"
 	@echo "make check     lint, types, import rules, stale documents"
 	@echo "make fix       mend what ruff can mend, and format"
 	@echo "make contract  write the documents and types made from contract/"

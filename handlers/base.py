@@ -225,17 +225,14 @@ class Namespace:
         answer: _Answer | None,
     ) -> Success | Failure | None:
         executor = self._executor
-        executor.running += 1
         try:
-            data = await result
+            data = await executor.run(result)
         except asyncio.CancelledError:
             executor.answered(label, "cancelled", started)
             raise
         except Exception as error:
             failure = self._failure(label, error, started, request_id)
             return None if answer is not None and answer.given else failure
-        finally:
-            executor.running -= 1
         executor.answered(label, "ok", started)
         return None if answer is not None and answer.given else Success(data=data)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from contract.errors import ParleyError
@@ -43,12 +42,11 @@ class Executor:
             assert operation not in self._actions, f"{operation.name} has two actions"
             self._actions[operation] = action
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
+    async def run(self, work: Awaitable[Any]) -> Any:
         """One of `running` meanwhile."""
         self.running += 1
         try:
-            yield
+            return await work
         finally:
             self.running -= 1
 
@@ -111,7 +109,7 @@ class Executor:
         """`what` took since `started` (`time.perf_counter`); `code` is an error's, or ok."""
         elapsed = time.perf_counter() - started
         COMMANDS.note(what, code, elapsed)
-        if elapsed > SLOW_S and code != "cancelled":
+        if elapsed > SLOW_S and code not in ("cancelled", "refused"):  # which took as long as the client liked
             log.warning("slow operation %s: %.0f ms (%s)", what, elapsed * 1000, code)
 
     def known(self, what: str, error: Exception) -> ParleyError:

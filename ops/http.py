@@ -9,7 +9,6 @@ from aiohttp import web
 
 from ops import strangers
 from ops.acceptor import Acceptor
-from ops.strangers import STRANGERS_MAX, Strangers
 
 HEADER_BYTES_MAX = 16_384
 # Longer than nginx and HAProxy keep theirs (60 s), so that it is not we who end one that they are about to use.
@@ -26,9 +25,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        known = self.app.get(strangers.KEY, None)
-        if known is None:  # an application of the tests
-            known = Strangers(STRANGERS_MAX)
+        known = self.app[strangers.KEY]
         known.watch(server)
         self.acceptor = Acceptor(server, known, strangers.waiting_max(strangers.files_allowed()))
         return server

@@ -58,14 +58,13 @@ def listen(host: str, port: int, count: int, shared: bool = True) -> list[list[s
                 raise _refused(error, host, port) from None
             for family, kind, protocol, _, address in dict.fromkeys(found):
                 try:
-                    one = _bound(family, kind, protocol, (address[0], port, *address[2:]), shared)
+                    one = _listening(family, kind, protocol, (address[0], port, *address[2:]), shared)
                 except OSError as error:
                     if error.errno not in NOT_HERE:
                         raise
                     missing = error  # "localhost" may have an IPv6 address where the machine has none
                     continue
                 opened.enter_context(one)
-                one.listen(BACKLOG)
                 port = port or one.getsockname()[1]
                 slots[-1].append(one)
             if missing is not None and not slots[-1]:
@@ -79,7 +78,7 @@ def _refused(error: OSError, host: str, port: int) -> ListenError:
     return ListenError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}{advice}")
 
 
-def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], shared: bool) -> socket.socket:
+def _listening(family: int, kind: int, protocol: int, address: tuple[Any, ...], shared: bool) -> socket.socket:
     one = socket.socket(family, kind, protocol)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -88,6 +87,7 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], shar
         if family == socket.AF_INET6:  # as asyncio does: "::" does not take the IPv4 port as well
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind(address)
+        one.listen(BACKLOG)
     except OSError as error:
         one.close()
         raise _refused(error, *address[:2]) from None

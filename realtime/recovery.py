@@ -137,7 +137,8 @@ class Recovery:
             self.rooms.remove(member)
             return False
         member.kept = False
-        self._others.pop(pid, None)
+        if self._others.get(pid) is member:
+            del self._others[pid]
         self.rooms.remove(member, from_rooms=not may_return)
         if not may_return:
             self.history.followers -= 1

@@ -105,8 +105,7 @@ class Rest:
         try:
             call = await self._admit(endpoint, request)
             started = time.perf_counter()  # not with the body, whose sender takes its time
-            with self._executor.counted():
-                result = await bound(call)
+            result = await self._executor.run(bound(call))
             code = "ok"
         except (web.HTTPException, BodyLate, Gone):  # no error of the operation: the middleware answers
             code = "refused"

@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from ops import strangers
 from ops.http import Site, make_runner
 from ops.listening import listen
 from realtime import engine
@@ -92,6 +93,7 @@ def make_app(kind: str) -> tuple[web.Application, SocketServer]:
     """`engine`: echoes on /engine.io/. `socket`: the namespaces / and /custom on /socket.io/."""
     app = web.Application(client_max_size=1_000_000)
     sio = make_server()
+    app[strangers.KEY] = sio.eio.strangers
     if kind == "engine":
         sio.eio.above = Echoing()
         sio.eio.connect_timeout_s = 1e9  # there is nothing to connect to
